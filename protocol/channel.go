@@ -1,0 +1,206 @@
+package protocol
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of a channel name or pattern.
+const (
+	MaxChannelBytes    = 255 // length in bytes of UTF-8
+	MaxChannelSegments = 16  // segments between separators
+)
+
+// Why a name or pattern is refused. The texts are for clients.
+var (
+	errChannelLength    = errors.New("a channel name has 1 to 255 bytes")
+	errChannelText      = errors.New("a channel name holds no control characters and no white space")
+	errChannelSegment   = errors.New("a channel name has no empty segment")
+	errChannelSegments  = errors.New("a channel name has at most 16 segments")
+	errChannelPartStar  = errors.New("in a pattern * and ** stand for whole segments")
+	errChannelIsPattern = errors.New("this needs the name of one channel, not a pattern")
+)
+
+// Pattern is a parsed channel name or pattern: what a subscription or a rule holds against the names of messages. The zero
+// Pattern matches nothing.
+type Pattern struct {
+	text     string
+	segments []string
+	sep      byte // '/' or '.'; 0 where there is only one segment, which fits either
+	wild     bool
+}
+
+// ParsePattern checks text by the rules for names and patterns and parses it. Its errors are for clients.
+func ParsePattern(text string) (Pattern, error) {
+	if len(text) == 0 || len(text) > MaxChannelBytes {
+		return Pattern{}, errChannelLength
+	}
+	if !utf8.ValidString(text) {
+		return Pattern{}, errChannelText
+	}
+	for _, r := range text {
+		if unicode.IsControl(r) || unicode.IsSpace(r) {
+			return Pattern{}, errChannelText
+		}
+	}
+	p := Pattern{text: text, sep: separator(text)}
+	if p.sep == 0 {
+		p.segments = []string{text}
+	} else {
+		if strings.Count(text, string(p.sep)) >= MaxChannelSegments {
+			return Pattern{}, errChannelSegments
+		}
+		p.segments = strings.Split(text, string(p.sep))
+	}
+	for _, s := range p.segments {
+		switch {
+		case s == "":
+			return Pattern{}, errChannelSegment
+		case s == "*" || s == "**":
+			p.wild = true
+		case strings.Contains(s, "*"):
+			return Pattern{}, errChannelPartStar
+		}
+	}
+	return p, nil
+}
+
+// CheckName tells whether text names one channel; its error is for clients.
+func CheckName(text string) error {
+	p, err := ParsePattern(text)
+	if err != nil {
+		return err
+	}
+	if p.wild {
+		return errChannelIsPattern
+	}
+	return nil
+}
+
+// IsReserved tells whether the channel belongs to the server: its first segment begins with $.
+func IsReserved(name string) bool { return strings.HasPrefix(name, "$") }
+
+// separator is the one that text uses: / where it holds one, else . where it holds one, else none.
+func separator(text string) byte {
+	if strings.IndexByte(text, '/') >= 0 {
+		return '/'
+	}
+	if strings.IndexByte(text, '.') >= 0 {
+		return '.'
+	}
+	return 0
+}
+
+// String is the pattern as it was written.
+func (p Pattern) String() string { return p.text }
+
+// IsPattern tells whether it holds a wildcard, so that it may match more than the one name it spells.
+func (p Pattern) IsPattern() bool { return p.wild }
+
+// Segments are the parts between the separators. They must not be changed.
+func (p Pattern) Segments() []string { return p.segments }
+
+// Separator is '/' or '.', or 0 for a single segment, which fits either.
+func (p Pattern) Separator() byte { return p.sep }
+
+// Match tells whether the pattern matches the channel name, which must be valid. Its cost is linear in the name's segments,
+// whatever the pattern: each step keeps the set of places in the pattern that the segments so far can have reached.
+func (p Pattern) Match(name string) bool {
+	if !p.wild {
+		return p.text == name
+	}
+	sep := separator(name)
+	if sep != 0 && p.sep != 0 && sep != p.sep {
+		return false
+	}
+	state := p.closure(1)
+	for rest, more := name, true; more && state != 0; {
+		var segment string
+		if sep == 0 {
+			segment, more = rest, false
+		} else {
+			segment, rest, more = strings.Cut(rest, string(sep))
+		}
+		state = p.step(state, segment)
+	}
+	return state&(1<<len(p.segments)) != 0
+}
+
+// step moves a set of places over one segment. Bit i stands for: the first i parts of the pattern are used up.
+func (p Pattern) step(state uint32, segment string) uint32 {
+	var next uint32
+	for i, part := range p.segments {
+		if state&(1<<i) == 0 {
+			continue
+		}
+		switch part {
+		case "**":
+			next |= 1 << i
+		case "*", segment:
+			next |= 1 << (i + 1)
+		}
+	}
+	return p.closure(next)
+}
+
+// closure adds the places reached by letting ** stand for nothing.
+func (p Pattern) closure(state uint32) uint32 {
+	for i, part := range p.segments {
+		if part == "**" && state&(1<<i) != 0 {
+			state |= 1 << (i + 1)
+		}
+	}
+	return state
+}
+
+// maxContainSteps bounds the search of Contains. Patterns of 16 segments stay far below it in practice; one that does not is
+// taken as not contained, which refuses rather than allows.
+const maxContainSteps = 20_000
+
+// Contains tells whether p matches every name that q matches.
+func (p Pattern) Contains(q Pattern) bool {
+	if !q.wild {
+		return p.Match(q.text)
+	}
+	if p.text == q.text {
+		return true // whatever the search below would cost
+	}
+	if q.text == "**" {
+		return false // nothing else matches names of either separator
+	}
+	if p.sep != 0 && q.sep != 0 && p.sep != q.sep {
+		return false
+	}
+	// Every word of q must be a word of p. other stands for all segments that neither pattern names.
+	const other = "\x00"
+	alphabet := append([]string{other}, q.segments...)
+	alphabet = append(alphabet, p.segments...)
+	type pair struct{ q, p uint32 }
+	// The start is not among those seen: no name ends there, but longer ones may come back to it and do.
+	seen := make(map[pair]bool)
+	todo := []pair{{q.closure(1), p.closure(1)}}
+	for steps := 0; len(todo) > 0; {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, segment := range alphabet {
+			if segment == "*" || segment == "**" {
+				continue
+			}
+			if steps++; steps > maxContainSteps {
+				return false
+			}
+			next := pair{q.step(at.q, segment), p.step(at.p, segment)}
+			if next.q == 0 || seen[next] {
+				continue
+			}
+			if next.q&(1<<len(q.segments)) != 0 && next.p&(1<<len(p.segments)) == 0 {
+				return false
+			}
+			seen[next] = true
+			todo = append(todo, next)
+		}
+	}
+	return true
+}
