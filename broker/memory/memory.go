@@ -1,0 +1,194 @@
+// Package memory is the broker of a hub that lives in one process: a sequencer with a short critical section, and histories
+// in memory with hard bounds.
+package memory
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// DefaultMaxHistory is how many bytes of history a broker keeps unless told otherwise.
+const DefaultMaxHistory = 256 << 20
+
+// sweepInterval is how often what has grown too old is freed. Reading never sees it: age is checked there as well.
+const sweepInterval = time.Second
+
+// Broker is a hub.Broker in memory. Its epoch is its life: a new one never continues an older one's offsets.
+type Broker struct {
+	epoch string
+	stop  chan struct{}
+	done  chan struct{}
+	now   func() time.Time
+
+	mu         sync.Mutex
+	closed     bool
+	deliver    func(*hub.Message)
+	rules      func(string) *hub.Rule
+	sequence   uint64
+	store      store
+	keys       keys
+	maxHistory int
+}
+
+// New makes a broker that keeps at most maxHistory bytes of history, DefaultMaxHistory where that is 0. What is beyond goes
+// oldest first, whatever its channel.
+func New(maxHistory int) *Broker {
+	if maxHistory == 0 {
+		maxHistory = DefaultMaxHistory
+	}
+	return &Broker{
+		epoch:      uuid.NewString(),
+		stop:       make(chan struct{}),
+		done:       make(chan struct{}),
+		now:        time.Now,
+		store:      newStore(),
+		keys:       newKeys(),
+		maxHistory: maxHistory,
+	}
+}
+
+// SetMaxHistory changes how many bytes of history are kept.
+func (b *Broker) SetMaxHistory(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.maxHistory = bytes
+	b.store.shrink(bytes)
+}
+
+// Start implements hub.Broker.
+func (b *Broker) Start(deliver func(*hub.Message), rules func(string) *hub.Rule) error {
+	b.deliver, b.rules = deliver, rules
+	go b.sweep()
+	return nil
+}
+
+func (b *Broker) sweep() {
+	defer close(b.done)
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.mu.Lock()
+			b.expireLocked(b.now())
+			b.mu.Unlock()
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+func (b *Broker) expireLocked(now time.Time) {
+	b.store.expire(now)
+	b.keys.expire(now)
+}
+
+// Publish implements hub.Broker.
+func (b *Broker) Publish(_ context.Context, p hub.Publication) (hub.Receipt, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return hub.Receipt{}, hub.ErrClosed
+	}
+	rule := b.rules(p.Channel)
+	if rule == nil {
+		return hub.Receipt{}, protocol.Errorf(protocol.Forbidden, "this channel is not open to you")
+	}
+	now := b.now()
+	b.expireLocked(now)
+	if p.Key != "" {
+		if offset, seen := b.keys.get(p.Channel, p.Key); seen {
+			return hub.Receipt{Position: protocol.Position{Epoch: b.epoch, Offset: offset}, Duplicate: true}, nil
+		}
+	}
+	b.sequence++
+	message := hub.NewMessage(p, rule, b.sequence, b.store.last(p.Channel), now)
+	if rule.History.Keeps() {
+		b.store.add(message)
+		b.store.shrink(b.maxHistory)
+	}
+	if p.Key != "" {
+		b.keys.put(p.Channel, p.Key, message.Offset, now)
+	}
+	b.deliver(message)
+	return hub.Receipt{Position: protocol.Position{Epoch: b.epoch, Offset: message.Offset}}, nil
+}
+
+// Position implements hub.Broker.
+func (b *Broker) Position() protocol.Position {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.positionLocked()
+}
+
+func (b *Broker) positionLocked() protocol.Position {
+	return protocol.Position{Epoch: b.epoch, Offset: b.sequence}
+}
+
+// History implements hub.Broker.
+func (b *Broker) History(_ context.Context, channel string, since *protocol.Position, limit int) (hub.History, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if rule := b.rules(channel); rule == nil || !rule.History.Keeps() {
+		return hub.History{}, hub.ErrNoHistory
+	}
+	b.expireLocked(b.now())
+	out := hub.History{Epoch: b.epoch}
+	kept := b.store.messages(channel)
+	switch {
+	case since == nil:
+		from := max(0, len(kept)-limit)
+		out.Messages, out.More = append(out.Messages, kept[from:]...), from > 0
+	case since.Epoch != b.epoch:
+		// Offsets of another epoch say nothing here: all that is kept is news.
+		to := min(len(kept), limit)
+		out.Messages, out.More = append(out.Messages, kept[:to]...), to < len(kept)
+	default:
+		kept = behind(kept, since.Offset)
+		to := min(len(kept), limit)
+		out.Messages, out.More = append(out.Messages, kept[:to]...), to < len(kept)
+	}
+	return out, nil
+}
+
+// Channels implements hub.Broker.
+func (b *Broker) Channels(match func(string) bool) []hub.ChannelHistory {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expireLocked(b.now())
+	var out []hub.ChannelHistory
+	for name, ch := range b.store.channels {
+		if match(name) {
+			out = append(out, hub.ChannelHistory{
+				Channel: name, Published: ch.published, Messages: len(ch.messages), Bytes: ch.bytes,
+				Last: ch.last, PublishedAt: ch.publishedAt,
+			})
+		}
+	}
+	return out
+}
+
+// Close implements hub.Broker.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	b.mu.Unlock()
+	if b.deliver != nil {
+		close(b.stop)
+		<-b.done
+	}
+	return nil
+}
+
+// Interface guard.
+var _ hub.Broker = (*Broker)(nil)

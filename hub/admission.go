@@ -1,0 +1,185 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// Refusal is why a client gets no connection.
+type Refusal uint8
+
+// The refusals.
+const (
+	Admitted    Refusal = iota
+	HubFull             // max_connections
+	AddressFull         // max_connections_per_ip
+	UserFull            // max_connections_per_user
+	Draining            // the hub closes
+)
+
+var refusals = [...]string{"admitted", "hub full", "address full", "user full", "draining"}
+
+// String names the refusal in the log.
+func (r Refusal) String() string { return refusals[r] }
+
+// slots counts connections against their limits, from before their upgrade to their end. The hub's lock guards it.
+type slots struct {
+	all       int
+	addresses map[string]int
+	users     map[string]int
+	refused   uint64
+}
+
+func newSlots() slots { return slots{addresses: make(map[string]int), users: make(map[string]int)} }
+
+// Slot is the place of one connection. It must be given to Upgrade or released.
+type Slot struct {
+	hub           *Hub
+	address, user string
+}
+
+// Reserve takes a place for a client, so that no more than the allowed number ever get to the upgrade. user is empty for an
+// anonymous client.
+func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
+	s := h.Settings()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	refusal := Admitted
+	switch {
+	case h.closed:
+		refusal = Draining
+	case s.MaxConnections > 0 && h.slots.all >= s.MaxConnections:
+		refusal = HubFull
+	case s.MaxConnectionsPerIP > 0 && h.slots.addresses[address] >= s.MaxConnectionsPerIP:
+		refusal = AddressFull
+	case user != "" && s.MaxConnectionsPerUser > 0 && h.slots.users[user] >= s.MaxConnectionsPerUser:
+		refusal = UserFull
+	}
+	if refusal != Admitted {
+		h.slots.refused++
+		return nil, refusal
+	}
+	h.slots.all++
+	h.slots.addresses[address]++
+	if user != "" {
+		h.slots.users[user]++
+	}
+	return &Slot{h, address, user}, Admitted
+}
+
+// Release gives the place back. It is for a slot that Upgrade was not called with.
+func (s *Slot) Release() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.releaseLocked()
+}
+
+func (s *Slot) releaseLocked() {
+	s.hub.slots.all--
+	release(s.hub.slots.addresses, s.address)
+	if s.user != "" {
+		release(s.hub.slots.users, s.user)
+	}
+}
+
+func release(counts map[string]int, key string) {
+	if counts[key]--; counts[key] <= 0 {
+		delete(counts, key)
+	}
+}
+
+// Upgrade is what is needed to make a connection of a request.
+type Upgrade struct {
+	Slot         *Slot
+	Identity     access.Identity
+	Meta         Meta
+	Subprotocols []string // that the server speaks, best first
+	// Receiver makes the connection's receiver. It must not wait.
+	Receiver func(*Conn) Receiver
+}
+
+// Upgrade answers the request with a WebSocket handshake and hands the connection to a goroutine of the hub's: the caller may
+// return. On an error the client has been answered and the slot is released.
+func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn, error) {
+	now := time.Now()
+	c := &Conn{
+		hub: h, shard: h.shards[h.turn.Add(1)%uint32(len(h.shards))], id: uuid.NewString(), identity: u.Identity, meta: u.Meta,
+		connectedAt: now, slot: u.Slot, ended: make(chan struct{}),
+	}
+	c.lane.Max = laneBytes
+	c.lastRead.Store(now.UnixNano())
+	c.lastActive.Store(now.UnixNano())
+	ws, err := websocket.Accept(&hijacker{w, c}, r, c.acceptOptions(u.Subprotocols))
+	if err != nil {
+		u.Slot.Release()
+		return nil, fmt.Errorf("upgrading to WebSocket: %w", err)
+	}
+	settings := h.Settings()
+	c.ws = ws
+	c.subprotocol = ws.Subprotocol()
+	c.limit = settings.MaxMessageSize
+	c.nextPing = now.Add(settings.HeartbeatInterval)
+	ws.SetReadLimit(c.limit)
+	c.receiver = u.Receiver(c)
+	if c.subprotocol != "" {
+		c.pushReply(frame(protocol.AppendWelcome(nil, protocol.Welcome{
+			ConnectionID: c.id, User: u.Identity.User, HeartbeatInterval: settings.HeartbeatInterval,
+			HeartbeatTimeout: settings.HeartbeatTimeout, MaxMessageBytes: settings.MaxMessageSize, Position: h.Position(), Now: now,
+		})))
+	}
+	h.stats.accepted.Add(1)
+	h.mu.Lock()
+	h.conns[c.id] = c
+	closed := h.closed
+	h.mu.Unlock()
+	c.shard.post(letter{command: func() { c.shard.register(c) }})
+	if closed {
+		c.Close(protocol.CloseGoingAway, "the server is going away")
+	}
+	go c.run()
+	return c, nil
+}
+
+// forget takes an ended connection off the books.
+func (h *Hub) forget(c *Conn, err error) {
+	s := c.Stats()
+	h.stats.sent.Add(s.Sent)
+	h.stats.sentBytes.Add(s.SentBytes)
+	h.stats.offered.Add(s.Offered)
+	h.stats.dropped.Add(s.Dropped)
+	h.mu.Lock()
+	delete(h.conns, c.id)
+	c.slot.releaseLocked()
+	h.mu.Unlock()
+	c.mu.Lock()
+	code, reason := c.code, c.reason
+	c.mu.Unlock()
+	level := zap.DebugLevel
+	if code == protocol.CloseInternal || code == closeTooSlow {
+		level = zap.WarnLevel
+	}
+	if entry := h.log.Check(level, "connection ended"); entry != nil {
+		entry.Write(zap.String("hub", h.name), zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
+			zap.String("user", c.identity.User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
+			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received), zap.Uint64("sent", s.Sent),
+			zap.Uint64("dropped", s.Dropped), zap.NamedError("cause", unlessUsual(err)))
+	}
+}
+
+// unlessUsual leaves out errors that say no more than that the connection was closed in order.
+func unlessUsual(err error) error {
+	if websocket.CloseStatus(err) != -1 || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,359 @@
+package hub
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// Receiver is what a connection's client talks to. The connection's read goroutine calls it, one call at a time.
+type Receiver interface {
+	// Receive takes one text message, valid UTF-8, and tells whether it was more than a heartbeat. msg must not be kept. While it
+	// runs, nothing more is read from the client.
+	Receive(msg []byte) (active bool)
+	// Busy tells whether the client has something under way, so that it is not idle. It may be called from any goroutine.
+	Busy() bool
+	// Close is called once, when the connection has ended. It returns when all that the receiver had started has ended.
+	Close()
+}
+
+// Meta is what is known of a client beside its identity.
+type Meta struct {
+	Address   string // the client's IP address
+	UserAgent string
+	Custom    map[string]string // the `metadata` of the configuration
+}
+
+// closeTooSlow and its like are the close codes of protocol.md under shorter names.
+const (
+	closeTooSlow   = protocol.CloseTooSlow
+	closeHeartbeat = protocol.CloseHeartbeat
+)
+
+// closeWait is how long a client may take to answer a close frame, and how long what it still sends is read to no purpose, so
+// that the close frame reaches it before the connection is cut.
+const closeWait = 5 * time.Second
+
+// slowWait is the same for a client that is closed because it is too slow: it may need longer to come to its close frame.
+const slowWait = 15 * time.Second
+
+// maxReplyBytes is how much may wait in answers to a client's requests before no further request of it is read.
+const maxReplyBytes = 256 << 10
+
+// laneBytes is how much of query streams may wait for a client.
+const laneBytes = 256 << 10
+
+// Conn is a client's connection. Its methods may be called from any goroutine.
+type Conn struct {
+	// Set before the connection is registered, then constant.
+	hub         *Hub
+	shard       *shard
+	id          string
+	identity    access.Identity
+	meta        Meta
+	connectedAt time.Time
+	subprotocol string
+	socket      net.Conn        // the client's connection itself
+	raw         syscall.RawConn // for writes that do not block; nil where the socket has no file of its own, as under TLS
+	ws          *websocket.Conn // reads the frames; it writes only control frames, through ours
+	receiver    Receiver
+	slot        *Slot
+	ended       chan struct{} // closed when all of the connection has ended
+
+	// Owned by the shard.
+	subs     map[string]*subscription
+	mark     uint64 // Sequence of the last message that was pushed
+	resume   uint64 // while catching: the offset up to which all history messages are pushed
+	round    uint64 // of fetching history: an answer to an earlier one is of no use
+	nextPing time.Time
+	limit    int64 // the read limit in force
+	dirty    bool
+	catching bool // history messages come from history until it has caught up
+	warned   bool // of its health
+
+	// Counters.
+	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
+	lastActive atomic.Int64 // and of its last request, subscription or stream
+	subCount   atomic.Int32
+	received   atomic.Uint64
+	receivedB  atomic.Uint64
+
+	mu        sync.Mutex
+	queue     flow.Queue    // messages, gaps and replies
+	lane      flow.Lane     // query streams
+	controls  []byte        // a ping and the answer to the client's last ping, as frames
+	pong      bool          // controls holds a pong
+	rest      []byte        // of a write that the socket took in part
+	writing   bool          // a goroutine is writing; it takes what comes meanwhile
+	written   chan struct{} // closed when writing ends; nil while nobody waits
+	starving  bool          // the shard waits for the queue to drain, to go on catching up
+	replyRoom chan struct{} // closed when answers have drained; nil while nobody waits
+	closing   bool          // a close frame is or was on its way: nothing else is taken any more
+	lastFrame []byte        // the close frame, until it is taken for writing
+	cutLater  *time.Timer   // cuts the socket of a client that does not answer the close frame; set with closing
+	cut       bool          // the socket is closed
+	code      protocol.CloseCode
+	reason    string
+	sent      uint64 // messages
+	sentB     uint64 // bytes
+}
+
+// ID is the connection's UUID.
+func (c *Conn) ID() string { return c.id }
+
+// Identity is who the client is.
+func (c *Conn) Identity() access.Identity { return c.identity }
+
+// Meta is what else is known of the client.
+func (c *Conn) Meta() Meta { return c.meta }
+
+// Subprotocol is what was agreed on with the client; empty for an old client that offered none.
+func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// Ended is closed when the connection and all that it had started has ended.
+func (c *Conn) Ended() <-chan struct{} { return c.ended }
+
+// ConnStats is a connection at a moment.
+type ConnStats struct {
+	ID            string            `json:"id"`
+	User          string            `json:"user,omitempty"`
+	Address       string            `json:"address"`
+	UserAgent     string            `json:"user_agent,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	ConnectedAt   time.Time         `json:"connected_at"`
+	LastActivity  time.Time         `json:"last_activity"` // of anything from the client
+	Subscriptions int               `json:"subscriptions"`
+	Received      uint64            `json:"messages_received"`
+	ReceivedBytes uint64            `json:"bytes_received"`
+	Sent          uint64            `json:"messages_sent"`
+	SentBytes     uint64            `json:"bytes_sent"`
+	Offered       uint64            `json:"messages_offered"` // channel messages it was due
+	Dropped       uint64            `json:"messages_dropped"` // and those of them that were dropped
+	Queued        int               `json:"messages_queued"`
+	QueuedBytes   int               `json:"bytes_queued"` // streams included
+}
+
+// Stats tells how the connection stands.
+func (c *Conn) Stats() ConnStats {
+	s := ConnStats{
+		ID: c.id, User: c.identity.User, Address: c.meta.Address, UserAgent: c.meta.UserAgent, Metadata: c.meta.Custom,
+		ConnectedAt: c.connectedAt, LastActivity: time.Unix(0, c.lastRead.Load()), Subscriptions: int(c.subCount.Load()),
+		Received: c.received.Load(), ReceivedBytes: c.receivedB.Load(),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Sent, s.SentBytes = c.sent, c.sentB
+	counts := c.queue.Counts()
+	s.Offered, s.Dropped = counts.Offered, counts.Dropped
+	s.Queued = c.queue.Len() + c.lane.Len()
+	s.QueuedBytes = c.queue.Bytes() + c.lane.Bytes() + len(c.rest)
+	return s
+}
+
+func (c *Conn) queuedBytes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return 0
+	}
+	return c.queue.Bytes() + c.lane.Bytes() + len(c.rest)
+}
+
+// push puts a channel message into the queue; the shard calls it.
+func (c *Conn) push(class *flow.Class, item *flow.Item, from uint64) flow.Verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return flow.Dropped
+	}
+	before := c.queue.Bytes()
+	verdict := c.queue.Push(class, item, from)
+	c.hub.queued.Add(int64(c.queue.Bytes() - before))
+	return verdict
+}
+
+// pushReply puts an answer, or anything else that is not dropped, into the queue without writing yet.
+func (c *Conn) pushReply(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		c.queue.PushReply(&flow.Item{Bytes: frame})
+		c.hub.queued.Add(int64(len(frame)))
+	}
+}
+
+// Reply sends an answer to a request of the client: msg is one JSON object and is copied. It does not wait for the socket. Once
+// the connection is closed it does nothing.
+func (c *Conn) Reply(msg []byte) {
+	c.pushReply(frame(msg))
+	c.flushNow()
+}
+
+// waitReplies waits until the client has taken enough of the answers to its requests that another may be read.
+func (c *Conn) waitReplies() {
+	c.mu.Lock()
+	if c.closing || c.queue.ReplyBytes() < maxReplyBytes {
+		c.mu.Unlock()
+		return
+	}
+	room := make(chan struct{})
+	c.replyRoom = room
+	c.mu.Unlock()
+	<-room
+}
+
+// Send implements stream.Sender: msg is one JSON object and is copied.
+func (c *Conn) Send(ctx doneContext, msg []byte) error {
+	framed := frame(msg)
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	wait := c.lane.Push(framed)
+	for wait != nil {
+		c.mu.Unlock()
+		select {
+		case <-wait:
+			c.mu.Lock()
+		case <-ctx.Done():
+			c.mu.Lock()
+			c.lane.Leave(wait)
+			c.mu.Unlock()
+			return ctx.Err()
+		}
+		if c.closing {
+			c.mu.Unlock()
+			return ErrClosed
+		}
+		wait = c.lane.Retry(framed)
+	}
+	c.hub.queued.Add(int64(len(framed)))
+	c.mu.Unlock()
+	c.flushNow()
+	return nil
+}
+
+// doneContext is the part of context.Context that Send needs.
+type doneContext interface {
+	Done() <-chan struct{}
+	Err() error
+}
+
+// Fill implements stream.Sender.
+func (c *Conn) Fill() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lane.Fill()
+}
+
+// Close ends the connection with a close frame. What waits for the client is sent before it, unless the client is too slow to be
+// waited for. It does not wait: see Ended. Only the first call has an effect.
+func (c *Conn) Close(code protocol.CloseCode, reason string) {
+	c.closeWith(code, reason, closing(uint16(code), reason))
+}
+
+// closeWith ends the connection with the given frame; it tells whether this was the call that did.
+func (c *Conn) closeWith(code protocol.CloseCode, reason string, frame []byte) bool {
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return false
+	}
+	c.closing = true
+	c.code, c.reason = code, reason
+	c.lastFrame = frame
+	wait := closeWait
+	if code == closeTooSlow {
+		wait = slowWait
+	}
+	c.cutLater = time.AfterFunc(wait, c.cutSocket)
+	before := c.queue.Bytes() + c.lane.Bytes()
+	if code == closeTooSlow || code == closeHeartbeat {
+		c.queue.Clear()
+	}
+	c.lane.Clear()
+	c.hub.queued.Add(int64(c.queue.Bytes() - before))
+	c.letRequestsLocked()
+	c.mu.Unlock()
+	c.flushNow()
+	return true
+}
+
+func (c *Conn) letRequestsLocked() {
+	if c.replyRoom != nil {
+		close(c.replyRoom)
+		c.replyRoom = nil
+	}
+}
+
+// run is the connection's goroutine: it reads until the connection ends and then takes it down.
+func (c *Conn) run() {
+	err := c.read()
+	c.linger(err)
+	c.end(err)
+}
+
+// linger sees to it that the client gets the close frame that is on its way: closing a socket that still has unread bytes resets
+// it, and a reset throws away what the client has not read yet.
+func (c *Conn) linger(err error) {
+	c.mu.Lock()
+	ours := c.closing && !c.cut
+	c.mu.Unlock()
+	if !ours || websocket.CloseStatus(err) != -1 {
+		return
+	}
+	c.waitWritten()
+	half, ok := c.socket.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	_ = half.CloseWrite()
+	var sink [512]byte
+	for {
+		if _, err := c.socket.Read(sink[:]); err != nil {
+			return
+		}
+	}
+}
+
+// end takes the connection down: its receiver, its place in the shard, its socket and its slot.
+func (c *Conn) end(err error) {
+	c.closeWith(0, "", nil)
+	c.receiver.Close()
+	c.shard.do(func() { c.shard.unregister(c) })
+	c.waitWritten()
+	_ = c.ws.CloseNow()
+	c.cutSocket()
+	c.hub.forget(c, err)
+	close(c.ended)
+}
+
+// cutSocket closes the client's connection without further words.
+func (c *Conn) cutSocket() {
+	c.mu.Lock()
+	if c.cut {
+		c.mu.Unlock()
+		return
+	}
+	c.cut = true
+	c.closing = true
+	before := c.queue.Bytes() + c.lane.Bytes()
+	c.queue.Clear()
+	c.lane.Clear()
+	c.hub.queued.Add(-int64(before))
+	c.letRequestsLocked()
+	if c.cutLater != nil {
+		c.cutLater.Stop()
+	}
+	c.mu.Unlock()
+	_ = c.socket.Close()
+}

@@ -1,0 +1,264 @@
+package hub_test
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// ended closes the hub and checks that everything of the connection has ended.
+func ended(t *testing.T, h *hub.Hub) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := h.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if n := len(h.Connections()); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+func TestPingsComeAtTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, settings())
+		p, c := pipe(t, h, &receiver{})
+		start := time.Now()
+		for i := 1; i <= 5; i++ {
+			op, payload, err := p.frame()
+			if err != nil || op != opPing {
+				t.Fatalf("frame %d %v", op, err)
+			}
+			// Within a look at the connections, which comes every second.
+			if got := time.Since(start) - time.Duration(i)*30*time.Second; got < 0 || got > time.Second {
+				t.Fatalf("ping %d is off by %v", i, got)
+			}
+			p.send(opPong, payload)
+		}
+		p.Close()
+		<-c.Ended()
+		ended(t, h)
+	})
+}
+
+func TestTimeouts(t *testing.T) {
+	tests := []struct {
+		name      string
+		answer    bool // pings
+		subscribe bool
+		busy      bool
+		want      time.Duration // until 4000; 0: never within an hour
+	}{
+		{name: "silent", want: 90 * time.Second},
+		{name: "heartbeats only", answer: true, want: 5 * time.Minute},
+		{name: "subscribed", answer: true, subscribe: true},
+		{name: "streaming", answer: true, busy: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, settings())
+				p, c := pipe(t, h, &receiver{busy: test.busy})
+				if test.subscribe {
+					go subscribe(t, h, c, nil, 0, "a")
+					p.next()
+				}
+				start := time.Now()
+				closed := make(chan int, 1)
+				go func() {
+					defer close(closed)
+					for {
+						op, payload, err := p.frame()
+						switch {
+						case err != nil:
+							return
+						case op == opPing && test.answer:
+							p.send(opPong, payload)
+						case op == opClose:
+							closed <- int(binary.BigEndian.Uint16(payload))
+							p.send(opClose, payload[:2])
+							return
+						}
+					}
+				}()
+				select {
+				case code := <-closed:
+					if code != 4000 {
+						t.Errorf("closed with %d", code)
+					}
+					if got := time.Since(start) - test.want; test.want == 0 || got < 0 || got > 2*time.Second {
+						t.Errorf("closed after %v", time.Since(start))
+					}
+				case <-time.After(time.Hour):
+					if test.want != 0 {
+						t.Error("never closed")
+					}
+					c.Close(protocol.CloseByOperator, "the test is over")
+				}
+				<-c.Ended()
+				ended(t, h)
+			})
+		})
+	}
+}
+
+func TestWriteTimeoutCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, settings())
+		_, c := pipe(t, h, &receiver{})
+		start := time.Now()
+		c.Reply([]byte(`{"type":"pong"}`)) // nobody reads it
+		<-c.Ended()
+		// The write timeout, and then the time that a slow client has to take its close frame.
+		if got := time.Since(start); got < 25*time.Second || got > 27*time.Second {
+			t.Errorf("ended after %v", got)
+		}
+		if h.Stats().TooSlow != 1 {
+			t.Error("not counted")
+		}
+		ended(t, h)
+	})
+}
+
+func TestCloseFrames(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(p *peer)
+		want int
+	}{
+		{"binary", func(p *peer) { p.send(2, []byte("x")) }, 1003},
+		{"not UTF-8", func(p *peer) { p.text("\xff") }, 1007},
+		{"too large", func(p *peer) { p.text(strings.Repeat("x", 4097)) }, 1009},
+		{"reserved opcode", func(p *peer) { p.send(3, nil) }, 1002},
+		{"client closes", func(p *peer) { p.send(opClose, binary.BigEndian.AppendUint16(nil, 1000)) }, 1000},
+	}
+	for _, test := range tests {
+		for kind, connect := range map[string]func(testing.TB, *hub.Hub, *receiver) (*peer, *hub.Conn){"pipe": pipe, "tcp": tcp} {
+			t.Run(test.name+"/"+kind, func(t *testing.T) {
+				h := newHub(t, settings())
+				p, c := connect(t, h, &receiver{})
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					test.do(p)
+				}()
+				op, payload, err := p.frame()
+				if err != nil || op != opClose || int(binary.BigEndian.Uint16(payload)) != test.want {
+					t.Fatalf("got opcode %d %q, %v; want close %d", op, payload, err, test.want)
+				}
+				<-sent
+				p.Close()
+				<-c.Ended()
+				ended(t, h)
+			})
+		}
+	}
+}
+
+func TestControlFlood(t *testing.T) {
+	h := newHub(t, settings())
+	p, c := tcp(t, h, &receiver{})
+	for range 150 {
+		p.send(opPing, []byte("x"))
+	}
+	if code := p.closedWith(); code != 1008 {
+		t.Errorf("closed with %d", code)
+	}
+	<-c.Ended()
+	p.Close()
+	ended(t, h)
+}
+
+func TestPongStandsBetweenFrames(t *testing.T) {
+	h := newHub(t, settings())
+	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }})
+	big := `"` + strings.Repeat("x", 4000) + `"`
+	go func() {
+		for range 50 {
+			p.text(big)
+			p.send(opPing, []byte("payload"))
+		}
+	}()
+	texts, pongs := 0, 0
+	for texts < 50 {
+		op, payload, err := p.frame()
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case op == opText && string(payload) == big:
+			texts++
+		case op == opPong && string(payload) == "payload":
+			pongs++
+		default:
+			t.Fatalf("opcode %d, %d bytes", op, len(payload))
+		}
+	}
+	if pongs == 0 {
+		t.Error("no pong")
+	}
+	p.Close()
+	<-c.Ended()
+	ended(t, h)
+}
+
+// TestReaderStopsReading: a client that asks and does not read is not read from any more, and costs a bounded amount.
+func TestRepliesAreBounded(t *testing.T) {
+	s := settings()
+	s.WriteTimeout = time.Hour
+	h := newHub(t, s)
+	answer := []byte(`"` + strings.Repeat("x", 2000) + `"`)
+	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, _ []byte) { c.Reply(answer) }})
+	_ = p.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+	for i := 0; ; i++ {
+		if _, err := p.Write(append([]byte{0x81, 0x80 | 100, 0, 0, 0, 0}, make([]byte, 100)...)); err != nil {
+			break // the server takes no more
+		}
+		if i > 1_000_000 {
+			t.Fatal("the server reads on for ever")
+		}
+	}
+	if got := c.Stats().QueuedBytes; got > 1<<20 {
+		t.Errorf("%d bytes wait for a client that does not read", got)
+	}
+	p.Close()
+	<-c.Ended()
+	ended(t, h)
+}
+
+func TestAdmission(t *testing.T) {
+	s := settings()
+	s.MaxConnections, s.MaxConnectionsPerIP, s.MaxConnectionsPerUser = 4, 3, 2
+	h := newHub(t, s)
+	defer ended(t, h)
+	steps := []struct {
+		address, user string
+		want          hub.Refusal
+	}{
+		{"a", "u", hub.Admitted}, {"a", "u", hub.Admitted}, {"a", "u", hub.UserFull}, {"a", "", hub.Admitted},
+		{"a", "", hub.AddressFull}, {"b", "", hub.Admitted}, {"c", "", hub.HubFull},
+	}
+	var slots []*hub.Slot
+	for i, step := range steps {
+		slot, refusal := h.Reserve(step.address, step.user)
+		if refusal != step.want {
+			t.Fatalf("step %d: %v, want %v", i, refusal, step.want)
+		}
+		if slot != nil {
+			slots = append(slots, slot)
+		}
+	}
+	for _, slot := range slots {
+		slot.Release()
+	}
+	for range 4 {
+		if _, refusal := h.Reserve(string(rune('d')), ""); refusal == hub.HubFull {
+			t.Fatal("slots were not given back")
+		}
+	}
+}

@@ -1,0 +1,222 @@
+// Package hub keeps connections and carries messages between them: registration and limits, subscriptions, the fan-out of
+// channel messages, heartbeats, and the writing of everything that goes to a client. It knows nothing of Caddy, and nothing of what
+// clients say: that is for the Receiver of each connection.
+//
+// A Hub has one shard per CPU. Each shard is a goroutine that owns a part of the connections and their subscriptions, so that
+// nothing is locked between the broker's order and a connection's queue; a connection's queue has a lock of its own, which its
+// shard, its writer and its reader share. Each connection has one goroutine that reads; writing needs one only while the socket
+// does not take all at once.
+package hub
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// Hub is a set of connections that share channels. Its methods are safe for concurrent use.
+type Hub struct {
+	name     string
+	epoch    string
+	broker   Broker
+	log      *zap.Logger
+	settings atomic.Pointer[Settings]
+	shards   []*shard
+	turn     atomic.Uint32 // which shard gets the next connection
+	gate     gate
+	queued   atomic.Int64 // bytes waiting for all connections
+	stats    counters
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[string]*Conn // by id
+	slots  slots
+}
+
+// counters are the hub's totals.
+type counters struct {
+	accepted, received, published, duplicates atomic.Uint64
+	sent, sentBytes, offered, dropped         atomic.Uint64 // of connections that have ended
+	slow, shed, blocked, unhealthy            atomic.Uint64
+}
+
+// New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
+func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
+	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots()}
+	h.settings.Store(settings)
+	for range runtime.GOMAXPROCS(0) {
+		h.shards = append(h.shards, newShard(h))
+	}
+	h.gate.init(len(h.shards))
+	rules := func(channel string) *Rule { return h.Settings().RuleFor(channel) }
+	if err := broker.Start(h.deliver, rules); err != nil {
+		return nil, err
+	}
+	h.epoch = broker.Position().Epoch
+	for _, s := range h.shards {
+		go s.run()
+	}
+	return h, nil
+}
+
+// Name is the hub's name in the configuration.
+func (h *Hub) Name() string { return h.name }
+
+// Settings are those in force.
+func (h *Hub) Settings() *Settings { return h.settings.Load() }
+
+// Configure puts new settings in force, also for the connections that are open.
+func (h *Hub) Configure(s *Settings) { h.settings.Store(s) }
+
+// Broker is the hub's broker.
+func (h *Hub) Broker() Broker { return h.broker }
+
+// deliver takes a message from the broker, in the order.
+func (h *Hub) deliver(m *Message) {
+	h.gate.put(len(m.Bytes))
+	for _, s := range h.shards {
+		s.post(letter{message: m})
+	}
+}
+
+// Publish puts a message into the order and so on its way to the subscribers. The channel's name and the data must have been
+// checked. It waits while the hub is busy with very many earlier ones.
+func (h *Hub) Publish(ctx context.Context, p Publication) (Receipt, error) {
+	h.gate.enter()
+	receipt, err := h.broker.Publish(ctx, p)
+	if err == nil {
+		h.stats.published.Add(1)
+		if receipt.Duplicate {
+			h.stats.duplicates.Add(1)
+		}
+	}
+	return receipt, err
+}
+
+// History gives a part of a channel's history; see Broker.
+func (h *Hub) History(ctx context.Context, channel string, since *protocol.Position, limit int) (History, error) {
+	return h.broker.History(ctx, channel, since, limit)
+}
+
+// Position is the newest place in the order.
+func (h *Hub) Position() protocol.Position { return h.broker.Position() }
+
+// Direct channels name messages that no client subscribed to in the gaps that tell of their loss.
+const (
+	directUnicast   = "$unicast"
+	directBroadcast = "$broadcast"
+)
+
+// Send queues msg, one JSON object, for one connection, under the limits of the fallback rule's queue.
+func (h *Hub) Send(id string, msg []byte) error {
+	h.mu.Lock()
+	c := h.conns[id]
+	h.mu.Unlock()
+	if c == nil {
+		return ErrNoConnection
+	}
+	item := &flow.Item{Bytes: frame(msg), Channel: directUnicast}
+	if !c.shard.post(letter{command: func() { c.shard.direct(c, item) }}) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Broadcast queues msg, one JSON object, for every connection, under the limits of the fallback rule's queue.
+func (h *Hub) Broadcast(msg []byte) error {
+	item := &flow.Item{Bytes: frame(msg), Channel: directBroadcast}
+	for _, s := range h.shards {
+		if !s.post(letter{command: func() {
+			for c := range s.conns {
+				s.direct(c, item)
+			}
+		}}) {
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+// direct queues a message for a connection without any subscription.
+func (s *shard) direct(c *Conn, item *flow.Item) {
+	if _, open := s.conns[c]; !open {
+		return
+	}
+	class := &s.hub.Settings().Fallback.Queue
+	if class.Policy == flow.Block {
+		// There is no history to catch up from.
+		fallback := *class
+		fallback.Policy = flow.DropOldest
+		class = &fallback
+	}
+	if c.push(class, item, 0) == flow.Overflow {
+		c.Close(closeTooSlow, "too slow")
+		return
+	}
+	s.touch(c)
+}
+
+// Connections gives the open connections, in no order.
+func (h *Hub) Connections() []*Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]*Conn, 0, len(h.conns))
+	for _, c := range h.conns {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Connection gives an open connection by its id, nil where there is none.
+func (h *Hub) Connection(id string) *Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.conns[id]
+}
+
+// reconnectAfter is how long clients are asked to wait when the hub closes.
+const reconnectAfter = time.Second
+
+// Close tells every client to come back elsewhere, closes their connections, waits for them until ctx ends and cuts what is left.
+func (h *Hub) Close(ctx context.Context) error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+	// A connection that was being made when the hub closed is found by a later round.
+	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
+		h.sendAway(ctx, conns)
+	}
+	err := h.broker.Close()
+	for _, s := range h.shards {
+		s.stop()
+	}
+	return err
+}
+
+func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
+	for _, c := range conns {
+		if c.subprotocol != "" {
+			c.pushReply(frame(protocol.AppendReconnect(nil, reconnectAfter, "the server is going away")))
+		}
+		c.Close(protocol.CloseGoingAway, "the server is going away")
+	}
+	for _, c := range conns {
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			c.cutSocket()
+			<-c.ended
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// maxControlFrames is how many control frames a client may send in a second.
+const maxControlFrames = 100
+
+// buffers holds what messages are read into: a connection that says nothing holds none.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// keepBuffer is the size beyond which a buffer is not kept for the next message.
+const keepBuffer = 64 << 10
+
+// read takes the client's messages until the connection ends.
+func (c *Conn) read() error {
+	for {
+		// A context that can end would cost a timer a read and close the connection at its end.
+		kind, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			return err
+		}
+		if kind != websocket.MessageText {
+			c.Close(protocol.CloseUnsupportedData, "binary frames are not used here")
+			return fmt.Errorf("binary frame")
+		}
+		if err := c.readMessage(r); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) readMessage(r io.Reader) error {
+	buf := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= keepBuffer {
+			buf.Reset()
+			buffers.Put(buf)
+		}
+	}()
+	if _, err := buf.ReadFrom(r); err != nil {
+		return err
+	}
+	if !utf8.Valid(buf.Bytes()) {
+		c.Close(protocol.CloseInvalidPayload, "the message is not UTF-8")
+		return fmt.Errorf("text that is not UTF-8")
+	}
+	c.received.Add(1)
+	c.hub.stats.received.Add(1)
+	if c.isClosing() {
+		return nil
+	}
+	if c.receiver.Receive(buf.Bytes()) {
+		c.lastActive.Store(time.Now().UnixNano())
+	}
+	c.waitReplies()
+	return nil
+}
+
+func (c *Conn) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
+// controlMeter counts control frames. It belongs to the read goroutine.
+type controlMeter struct {
+	since time.Time
+	count int
+}
+
+// over counts one more frame and tells whether that is too many within a second.
+func (m *controlMeter) over(now time.Time) bool {
+	if now.Sub(m.since) >= time.Second {
+		m.since, m.count = now, 0
+	}
+	m.count++
+	return m.count > maxControlFrames
+}
+
+// acceptOptions are those under which the library reads a client's frames.
+func (c *Conn) acceptOptions(subprotocols []string) *websocket.AcceptOptions {
+	var meter controlMeter
+	count := func() bool {
+		if meter.over(time.Now()) {
+			c.Close(protocol.ClosePolicy, "too many control frames")
+			return false
+		}
+		return true
+	}
+	return &websocket.AcceptOptions{
+		Subprotocols:       subprotocols,
+		InsecureSkipVerify: true, // the origin has been checked before
+		CompressionMode:    websocket.CompressionDisabled,
+		OnPingReceived:     func(context.Context, []byte) bool { return count() },
+		OnPongReceived:     func(context.Context, []byte) { count() },
+	}
+}

@@ -1,0 +1,240 @@
+package hub
+
+import (
+	"sync"
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+)
+
+// shard owns a part of the connections: their subscriptions, and the deciding of what goes to which. All of that is touched by
+// the shard's own goroutine alone, which takes messages and commands from its mailbox in the order in which they were put there.
+// As the broker puts every message into all mailboxes in its order, the place of a command among them is a place in the order.
+type shard struct {
+	hub  *Hub
+	done chan struct{}
+
+	// Owned by run.
+	conns     map[*Conn]struct{}
+	index     index
+	processed uint64  // Sequence of the last message taken
+	dirty     []*Conn // connections with something new to write
+	writer    writer
+	lastShed  time.Time
+
+	mu      sync.Mutex
+	mailbox []letter
+	spare   []letter // the slice that run has emptied, for the next swap
+	stopped bool
+	wake    chan struct{}
+}
+
+// letter is a message or a command.
+type letter struct {
+	message *Message
+	command func()
+}
+
+func newShard(h *Hub) *shard {
+	return &shard{
+		hub: h, done: make(chan struct{}), conns: make(map[*Conn]struct{}), index: newIndex(), wake: make(chan struct{}, 1),
+	}
+}
+
+// post puts a letter into the mailbox. It never blocks: messages are bounded by the hub's gate, commands by their connection
+// waiting for their effects. It tells whether the shard still runs.
+func (s *shard) post(l letter) bool {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return false
+	}
+	s.mailbox = append(s.mailbox, l)
+	first := len(s.mailbox) == 1
+	s.mu.Unlock()
+	if first {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// do runs f on the shard's goroutine and waits for it. It tells whether f ran. It must not be called from there.
+func (s *shard) do(f func()) bool {
+	ran := make(chan struct{})
+	if !s.post(letter{command: func() { f(); close(ran) }}) {
+		return false
+	}
+	<-ran
+	return true
+}
+
+// stop ends run once the mailbox is empty. Nothing may be posted afterwards.
+func (s *shard) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	<-s.done
+}
+
+func (s *shard) run() {
+	defer close(s.done)
+	sweep := time.NewTimer(s.hub.sweepInterval())
+	defer sweep.Stop()
+	for {
+		select {
+		case <-s.wake:
+		case now := <-sweep.C:
+			s.sweep(now)
+			sweep.Reset(s.hub.sweepInterval())
+		}
+		for {
+			letters, stopped := s.take()
+			if len(letters) == 0 {
+				if stopped {
+					return
+				}
+				break
+			}
+			s.process(letters)
+		}
+	}
+}
+
+func (s *shard) take() (letters []letter, stopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	letters = s.mailbox
+	s.mailbox, s.spare = s.spare[:0], nil
+	return letters, s.stopped
+}
+
+// maxSpare is how many letters an emptied mailbox keeps room for.
+const maxSpare = 4096
+
+func (s *shard) process(letters []letter) {
+	messages, bytes := 0, 0
+	for i := range letters {
+		if m := letters[i].message; m != nil {
+			s.deliver(m)
+			messages++
+			bytes += len(m.Bytes)
+		} else {
+			letters[i].command()
+		}
+	}
+	s.flush()
+	s.hub.gate.leave(messages, bytes)
+	clear(letters)
+	if cap(letters) <= maxSpare {
+		s.mu.Lock()
+		s.spare = letters[:0]
+		s.mu.Unlock()
+	}
+}
+
+// deliver hands a message to every connection that has a subscription for it, once.
+func (s *shard) deliver(m *Message) {
+	s.processed = m.Sequence
+	for _, subs := range s.index.match(m.Channel, m.Time) {
+		for _, sub := range subs {
+			c := sub.conn
+			if sub.from >= m.Sequence || c.mark == m.Sequence || m.Offset > 0 && c.catching {
+				continue
+			}
+			if sub.rule != m.Rule && !m.Rule.Allow.Subscribe.Allow(c.identity) {
+				continue
+			}
+			c.mark = m.Sequence
+			s.push(c, m, sub.from)
+		}
+	}
+	s.index.done()
+}
+
+// push puts a message into a connection's queue and acts on what became of it. It tells whether it was taken or accounted for;
+// false means that the connection must catch up from history.
+func (s *shard) push(c *Conn, m *Message, from uint64) bool {
+	switch c.push(&m.Rule.Queue, &m.Item, from) {
+	case flow.Blocked:
+		s.block(c, m.Offset-1)
+		return false
+	case flow.Overflow:
+		c.Close(closeTooSlow, "too slow: "+m.Rule.Queue.Policy.String())
+		return true
+	case flow.Dropped:
+	}
+	s.touch(c)
+	return true
+}
+
+// touch remembers that c has something to write.
+func (s *shard) touch(c *Conn) {
+	if !c.dirty {
+		c.dirty = true
+		s.dirty = append(s.dirty, c)
+	}
+}
+
+// flush writes to every connection that has something new, as far as its socket takes it at once.
+func (s *shard) flush() {
+	for i, c := range s.dirty {
+		s.dirty[i] = nil
+		c.dirty = false
+		c.flush(&s.writer)
+	}
+	s.dirty = s.dirty[:0]
+	s.shed()
+}
+
+// shedInterval spaces the looks for the slowest connections: each goes over all of them.
+const shedInterval = 50 * time.Millisecond
+
+// shed closes the connections with the most bytes waiting while the hub holds more than it may. Each shard looks at its own.
+func (s *shard) shed() {
+	limit := s.hub.Settings().MaxQueued
+	if limit <= 0 || s.hub.queued.Load() <= limit {
+		return
+	}
+	if now := time.Now(); now.Sub(s.lastShed) >= shedInterval {
+		s.lastShed = now
+	} else {
+		return
+	}
+	for s.hub.queued.Load() > limit {
+		var slowest *Conn
+		most := 0
+		for c := range s.conns {
+			if n := c.queuedBytes(); n > most {
+				slowest, most = c, n
+			}
+		}
+		if slowest == nil {
+			return
+		}
+		s.hub.stats.shed.Add(1)
+		slowest.Close(closeTooSlow, "too slow: the server's queues are full")
+	}
+}
+
+// register takes in a connection.
+func (s *shard) register(c *Conn) {
+	s.conns[c] = struct{}{}
+	s.touch(c)
+}
+
+// unregister forgets a connection and its subscriptions.
+func (s *shard) unregister(c *Conn) {
+	for _, sub := range c.subs {
+		s.index.remove(sub)
+	}
+	c.subs = nil
+	c.subCount.Store(0)
+	delete(s.conns, c)
+}

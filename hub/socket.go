@@ -1,0 +1,120 @@
+package hub
+
+import (
+	"bufio"
+	"encoding/binary"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// Sizes of the buffers given to the WebSocket library. It reads frame headers and small messages through the first; through the
+// second it writes only control frames, the largest of which fits, so that each is one Write.
+const (
+	readBuffer  = 512
+	writeBuffer = 128
+)
+
+// socket is what the WebSocket library takes for the client's connection. Reads go through to it. Writes are control frames, which
+// take their place among the frames that the hub writes itself.
+type socket struct {
+	*Conn
+	early []byte // what net/http had read beyond the request
+}
+
+// Read reads from the client. Any bytes count as life.
+func (s *socket) Read(p []byte) (int, error) {
+	if len(s.early) > 0 {
+		n := copy(p, s.early)
+		s.early = s.early[n:]
+		return n, nil
+	}
+	n, err := s.socket.Read(p)
+	if n > 0 {
+		s.lastRead.Store(time.Now().UnixNano())
+		s.receivedB.Add(uint64(n))
+	}
+	return n, err
+}
+
+// Write takes one control frame from the library: the answer to a ping or a close frame.
+func (s *socket) Write(p []byte) (int, error) {
+	if len(p) < 2 {
+		return len(p), nil
+	}
+	if p[0]&0x0f == opClose {
+		code, reason := protocol.CloseCode(0), ""
+		if len(p) >= 4 {
+			code, reason = protocol.CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
+		}
+		s.closeWith(code, reason, append([]byte(nil), p...))
+		return len(p), nil
+	}
+	s.mu.Lock()
+	// RFC 6455, 5.5.3: only the most recent ping needs an answer.
+	if !s.closing && !s.pong {
+		s.controls = append(s.controls, p...)
+		s.pong = true
+	}
+	s.mu.Unlock()
+	s.flushNow()
+	return len(p), nil
+}
+
+// Close is called by the library when the closing handshake is done. The answer to the client's close frame may still be on its
+// way; end cuts the socket behind it.
+func (s *socket) Close() error { return nil }
+
+func (s *socket) LocalAddr() net.Addr                { return s.socket.LocalAddr() }
+func (s *socket) RemoteAddr() net.Addr               { return s.socket.RemoteAddr() }
+func (s *socket) SetDeadline(t time.Time) error      { return s.socket.SetDeadline(t) }
+func (s *socket) SetReadDeadline(t time.Time) error  { return s.socket.SetReadDeadline(t) }
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.socket.SetWriteDeadline(t) }
+
+// hijacker is the ResponseWriter given to the WebSocket library. Its Hijack puts our socket with small buffers in the place of
+// net/http's, so that an idle connection holds hundreds of bytes in buffers and not eight thousand.
+type hijacker struct {
+	http.ResponseWriter
+	conn *Conn
+}
+
+// innermost goes through the writers that middleware has put around net/http's own and gives that. Caddy's recorders would wrap the
+// connection as well: that would hide the socket, and keep the whole request in memory for as long as the connection lives.
+func innermost(w http.ResponseWriter) *http.ResponseController {
+	at := w
+	for {
+		wrapper, ok := at.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		at = wrapper.Unwrap()
+	}
+	if _, ok := at.(http.Hijacker); !ok {
+		at = w
+	}
+	return http.NewResponseController(at)
+}
+
+// Hijack implements http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := innermost(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = nc.SetDeadline(time.Time{})
+	h.conn.socket = nc
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			h.conn.raw = raw
+		}
+	}
+	s := &socket{Conn: h.conn}
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Peek(n)
+		s.early = append([]byte(nil), early...)
+	}
+	return s, bufio.NewReadWriter(bufio.NewReaderSize(s, readBuffer), bufio.NewWriterSize(s, writeBuffer)), nil
+}

@@ -1,0 +1,94 @@
+package hub
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+)
+
+// Bounds of the time between two looks at a shard's connections: often enough that a timeout is noticed within a quarter of the
+// heartbeat interval, seldom enough to cost next to nothing.
+const (
+	minSweep = 10 * time.Millisecond
+	maxSweep = time.Second
+)
+
+func (h *Hub) sweepInterval() time.Duration {
+	s := h.Settings()
+	interval := s.HeartbeatInterval
+	if s.IdleTimeout > 0 {
+		interval = min(interval, s.IdleTimeout)
+	}
+	return min(max(interval/4, minSweep), maxSweep)
+}
+
+// sweep pings, and closes whoever was silent for too long or loses too much.
+func (s *shard) sweep(now time.Time) {
+	settings := s.hub.Settings()
+	for c := range s.conns {
+		s.look(c, settings, now)
+	}
+	s.flush()
+}
+
+func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
+	if c.limit != settings.MaxMessageSize {
+		c.limit = settings.MaxMessageSize
+		c.ws.SetReadLimit(c.limit)
+	}
+	silent := now.Sub(time.Unix(0, c.lastRead.Load()))
+	if silent > settings.HeartbeatTimeout {
+		c.Close(closeHeartbeat, "no heartbeat in time")
+		return
+	}
+	if len(c.subs) > 0 || c.receiver.Busy() {
+		c.lastActive.Store(now.UnixNano())
+	} else if settings.IdleTimeout > 0 && now.Sub(time.Unix(0, c.lastActive.Load())) > settings.IdleTimeout {
+		c.Close(closeHeartbeat, "idle for too long")
+		return
+	}
+	if !now.Before(c.nextPing) {
+		c.nextPing = c.nextPing.Add(settings.HeartbeatInterval)
+		if c.nextPing.Before(now) {
+			c.nextPing = now.Add(settings.HeartbeatInterval)
+		}
+		c.ping()
+		s.touch(c)
+	}
+	s.judge(c, settings)
+}
+
+// pingFrame is a ping without payload: the server measures nothing by it.
+var pingFrame = control(opPing, nil)
+
+// maxControls bounds the control frames that wait for a socket that takes nothing.
+const maxControls = 256
+
+func (c *Conn) ping() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing && len(c.controls) < maxControls {
+		c.controls = append(c.controls, pingFrame...)
+	}
+}
+
+// judge acts on a client's health.
+func (s *shard) judge(c *Conn, settings *Settings) {
+	c.mu.Lock()
+	counts := c.queue.Counts()
+	c.mu.Unlock()
+	switch settings.Health.Judge(counts) {
+	case flow.Failing:
+		s.hub.stats.unhealthy.Add(1)
+		c.Close(closeTooSlow, "too slow: too many messages had to be dropped")
+	case flow.Lagging:
+		if !c.warned {
+			c.warned = true
+			s.hub.log.Warn("client is slow: messages are dropped", zap.String("hub", s.hub.name),
+				zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address), zap.String("user", c.identity.User),
+				zap.Uint64("offered", counts.Offered), zap.Uint64("dropped", counts.Dropped))
+		}
+	}
+}
