@@ -1,0 +1,171 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+type endKind uint8
+
+const (
+	endCompleted endKind = iota
+	endCancelled
+	endFailed
+	endGone // the connection is closed: there is nobody to tell
+)
+
+// ending is how a stream ends. It is the cause of the stream's context.
+type ending struct {
+	kind   endKind
+	reason string          // endCancelled
+	id     protocol.ID     // endCancelled: of the request to cancel
+	told   *protocol.Error // endFailed: what the client gets
+	cause  error           // endFailed: what only the log gets, nil where told says all
+	ref    string          // endFailed: what ties told to cause
+}
+
+func (e *ending) Error() string {
+	switch {
+	case e.cause != nil:
+		return e.cause.Error()
+	case e.told != nil:
+		return e.told.Error()
+	case e.kind == endGone:
+		return ErrSenderClosed.Error()
+	default:
+		return "the stream has ended: " + e.status()
+	}
+}
+
+// status is the name of the ending in query_status.
+func (e *ending) status() string {
+	switch e.kind {
+	case endCompleted:
+		return "completed"
+	case endFailed:
+		return "failed"
+	default:
+		return "cancelled"
+	}
+}
+
+func failure(code protocol.Code, format string, args ...any) *ending {
+	return &ending{kind: endFailed, told: protocol.Errorf(code, format, args...)}
+}
+
+// outcome is the ending of a stream that nobody stopped.
+func (s *stream) outcome(err error) *ending {
+	if err == nil {
+		return &ending{kind: endCompleted}
+	}
+	if errors.Is(err, ErrSenderClosed) {
+		return &ending{kind: endGone}
+	}
+	if told, ok := protocol.AsError(err); ok {
+		return &ending{kind: endFailed, told: told}
+	}
+	var random [4]byte
+	rand.Read(random[:]) // it never fails: see crypto/rand
+	ref := hex.EncodeToString(random[:])
+	end := failure(protocol.QueryFailed, "the query failed (reference %s)", ref)
+	end.cause, end.ref = err, ref
+	return end
+}
+
+// tellEnding sends the stream's last message. It waits for room as long as a stream may stall, but not for a closed connection.
+func (s *stream) tellEnding(end *ending) {
+	s.logEnding(end)
+	buf := s.buf[:0]
+	switch end.kind {
+	case endGone:
+		return
+	case endCompleted:
+		buf = protocol.AppendQueryCompleted(buf, protocol.QueryCompleted{
+			StreamID: s.id,
+			Rows:     s.progress.sent.Load(),
+			Elapsed:  s.progress.elapsed,
+			Batches:  s.progress.batches.Load(),
+		})
+	case endCancelled:
+		buf = protocol.AppendQueryCancelled(buf, s.id, end.reason, s.progress.sent.Load(), end.id)
+	case endFailed:
+		// The request was answered by query_started if that was sent; if not, this is the answer.
+		id := s.request
+		if s.progress.begun() {
+			id = ""
+		}
+		buf = protocol.AppendError(buf, end.told, id, s.id, "")
+	}
+	ctx, cancel := context.WithTimeout(s.group.ctx, s.options.StallTimeout)
+	defer cancel()
+	if err := s.group.sender.Send(ctx, buf); err != nil && s.group.ctx.Err() == nil && !errors.Is(err, ErrSenderClosed) {
+		s.log().Warn("the ending of a stream could not be sent", zap.String("status", end.status()), zap.Error(err))
+	}
+}
+
+// logEnding writes what an operator should know of an ending; the cause is told here and nowhere else.
+func (s *stream) logEnding(end *ending) {
+	if end.kind != endFailed {
+		return
+	}
+	fields := []zap.Field{zap.String("code", string(end.told.Code))}
+	if end.cause != nil {
+		s.log().Error("a query failed", append(fields, zap.String("reference", end.ref), zap.Error(end.cause))...)
+		return
+	}
+	s.log().Info("a query was stopped", append(fields, zap.String("reason", end.told.Message))...)
+}
+
+func (s *stream) log() *zap.Logger {
+	return s.group.registry.log.With(
+		zap.String("query", s.name),
+		zap.String("stream_id", s.id),
+		zap.String("connection_id", s.group.owner.ConnectionID),
+		zap.String("user", s.group.owner.User),
+	)
+}
+
+// rowKeys is what stands before each value of a row: the opening or a comma, and in objects the column's name.
+func rowKeys(names []string, arrays bool) [][]byte {
+	keys := make([][]byte, len(names))
+	for i, name := range names {
+		switch {
+		case arrays && i == 0:
+			keys[i] = []byte("[")
+		case arrays:
+			keys[i] = []byte(",")
+		case i == 0:
+			keys[i] = append(AppendText([]byte("{"), name), ':')
+		default:
+			keys[i] = append(AppendText([]byte(","), name), ':')
+		}
+	}
+	return keys
+}
+
+// uniqueNames gives the columns' names, those that stand before unchanged and every further one of the same name with a number that
+// makes it differ from all: a, a_2, a_3.
+func uniqueNames(columns []Column) []string {
+	taken := make(map[string]bool, len(columns))
+	for _, c := range columns {
+		taken[c.Name] = true
+	}
+	names := make([]string, len(columns))
+	seen := make(map[string]bool, len(columns))
+	for i, c := range columns {
+		name := c.Name
+		for n := 2; seen[c.Name] && taken[name]; n++ {
+			name = fmt.Sprintf("%s_%d", c.Name, n)
+		}
+		seen[c.Name], taken[name] = true, true
+		names[i] = name
+	}
+	return names
+}

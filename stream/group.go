@@ -1,0 +1,207 @@
+package stream
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// recentEndings is how many ended streams of a connection query_status still knows.
+const recentEndings = 16
+
+// Owner is whose streams a Group holds, for the log and for operators.
+type Owner struct {
+	ConnectionID string
+	User         string // empty for an anonymous client
+}
+
+// Group is the streams of one connection. It is safe for concurrent use. None of its methods but Close waits for a query.
+type Group struct {
+	registry *Registry
+	owner    Owner
+	sender   Sender
+	ctx      context.Context // done once the group is closed
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	running   map[string]*stream
+	lingering int                    // streams that have ended but still wait for room to tell it
+	ended     []protocol.QueryStatus // the newest last, at most recentEndings
+}
+
+// NewGroup makes the Group of a connection that writes to sender. It must be closed.
+func (r *Registry) NewGroup(owner Owner, sender Sender) *Group {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Group{
+		registry: r,
+		owner:    owner,
+		sender:   sender,
+		ctx:      ctx,
+		cancel:   cancel,
+		running:  make(map[string]*stream),
+	}
+}
+
+// Start checks the request and starts its stream, which then tells all else by messages: query_started, batches and progress, and
+// one ending. A request that is refused is a *protocol.Error (QUERY_NOT_FOUND, INVALID_PARAMS, FORBIDDEN, LIMIT_EXCEEDED), and
+// nothing is sent for it; a closed Group gives ErrSenderClosed.
+func (g *Group) Start(req Request) error {
+	s, err := req.prepare()
+	if err != nil {
+		return err
+	}
+	s.id, s.group, s.started = uuid.NewString(), g, time.Now()
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch limit := s.options.MaxStreams; {
+	case g.closed:
+		return ErrSenderClosed
+	// A stream's place is free before its client hears of the ending, so the endings that wait are bounded by themselves.
+	case len(g.running) >= limit || g.lingering >= limit:
+		return protocol.Errorf(protocol.LimitExceeded, "at most %d queries may run at once on a connection", limit)
+	case !g.registry.add(s):
+		return protocol.Errorf(protocol.LimitExceeded, "too many queries are running; try again later")
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	g.running[s.id] = s
+	g.wg.Add(1)
+	go s.run()
+	return nil
+}
+
+// Credit grants a stream more batches, at least 1. It does nothing for a stream that runs without credit or has ended lately. Its
+// error is a *protocol.Error: INVALID_STREAM_ID, INVALID_PARAMS.
+func (g *Group) Credit(streamID string, batches int) error {
+	if batches < 1 {
+		return protocol.Errorf(protocol.InvalidParams, `"batches" must be positive`)
+	}
+	id, ok := parseStreamID(streamID)
+	if !ok {
+		return invalidStreamID()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.running[id]; s != nil {
+		s.credit.Add(int64(batches))
+		return nil
+	}
+	if g.endedLocked(id) == nil {
+		return invalidStreamID()
+	}
+	return nil
+}
+
+// Cancel ends a stream: its query_cancelled, with this reason and the id of the request, is the answer. Its error is a
+// *protocol.Error: INVALID_STREAM_ID for what is no UUID, CANCEL_FAILED where no such stream runs on this connection.
+func (g *Group) Cancel(streamID string, id protocol.ID, reason string) error {
+	parsed, ok := parseStreamID(streamID)
+	if !ok {
+		return invalidStreamID()
+	}
+	g.mu.Lock()
+	s := g.running[parsed]
+	g.mu.Unlock()
+	if s == nil || !s.stop(&ending{kind: endCancelled, reason: reason, id: id}) {
+		return protocol.Errorf(protocol.CancelFailed, "no such query runs on this connection")
+	}
+	return nil
+}
+
+// Status tells how far a stream is that runs on this connection or is among its last to have ended; for any other the error is a
+// *protocol.Error, INVALID_STREAM_ID.
+func (g *Group) Status(streamID string) (protocol.QueryStatus, error) {
+	id, ok := parseStreamID(streamID)
+	if !ok {
+		return protocol.QueryStatus{}, invalidStreamID()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.running[id]; s != nil {
+		return s.status(time.Now()), nil
+	}
+	if status := g.endedLocked(id); status != nil {
+		return *status, nil
+	}
+	return protocol.QueryStatus{}, invalidStreamID()
+}
+
+// Active is the number of running streams.
+func (g *Group) Active() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.running)
+}
+
+// Close ends all streams without a word to the client, and waits until their queries have stopped and their goroutines are gone.
+// It is idempotent.
+func (g *Group) Close() {
+	g.mu.Lock()
+	g.closed = true
+	streams := make([]*stream, 0, len(g.running))
+	for _, s := range g.running {
+		streams = append(streams, s)
+	}
+	g.mu.Unlock()
+	for _, s := range streams {
+		s.stop(&ending{kind: endGone})
+	}
+	g.cancel()
+	g.wg.Wait()
+}
+
+// retire moves a stream that has ended from the running ones to those that are remembered.
+func (g *Group) retire(s *stream, end *ending) {
+	status := s.status(s.started.Add(s.progress.elapsed))
+	status.Status = end.status()
+	if end.kind == endCompleted {
+		all := 100.0
+		status.Progress = &all
+	}
+	g.mu.Lock()
+	delete(g.running, s.id)
+	g.lingering++
+	if len(g.ended) == recentEndings {
+		g.ended = slices.Delete(g.ended, 0, 1)
+	}
+	g.ended = append(g.ended, status)
+	g.mu.Unlock()
+	g.registry.remove(s, end)
+}
+
+// release is called once the ending of a retired stream has been told.
+func (g *Group) release() {
+	g.mu.Lock()
+	g.lingering--
+	g.mu.Unlock()
+	g.wg.Done()
+}
+
+func (g *Group) endedLocked(id string) *protocol.QueryStatus {
+	for i := range g.ended {
+		if g.ended[i].StreamID == id {
+			return &g.ended[i]
+		}
+	}
+	return nil
+}
+
+// parseStreamID gives the canonical form of a UUID of 36 characters.
+func parseStreamID(text string) (string, bool) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 {
+		return "", false
+	}
+	return id.String(), true
+}
+
+func invalidStreamID() error {
+	return protocol.Errorf(protocol.InvalidStreamID, "there is no such stream on this connection")
+}

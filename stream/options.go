@@ -1,0 +1,132 @@
+package stream
+
+import (
+	"errors"
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// Options are the limits of streams. They come with each Request, so that a new configuration counts from the next stream on.
+// A field left zero has its default.
+type Options struct {
+	// BatchSize is how many rows a batch holds where the client does not say. Default: 100.
+	BatchSize int
+	// MaxBatchSize is the most rows that a client may ask for in a batch. Default: 10,000.
+	MaxBatchSize int
+	// ProgressInterval is the time between two query_progress of a stream. Default: 500 ms.
+	ProgressInterval time.Duration
+	// MaxDuration is the longest that a stream may take, waiting for the client included. Default: 5 minutes.
+	MaxDuration time.Duration
+	// StallTimeout is the longest that a stream waits for a client that neither reads nor grants credit. Default: 30 seconds.
+	StallTimeout time.Duration
+	// MaxStreams is how many streams a connection may run at once. Default: 8.
+	MaxStreams int
+	// Throttle slows down streams without credit. Default: flow.DefaultThrottle.
+	Throttle flow.Throttle
+}
+
+// WithDefaults gives the options with every zero field at its default.
+func (o Options) WithDefaults() Options {
+	o.BatchSize = orDefault(o.BatchSize, 100)
+	o.MaxBatchSize = orDefault(o.MaxBatchSize, 10_000)
+	o.ProgressInterval = orDefault(o.ProgressInterval, 500*time.Millisecond)
+	o.MaxDuration = orDefault(o.MaxDuration, 5*time.Minute)
+	o.StallTimeout = orDefault(o.StallTimeout, 30*time.Second)
+	o.MaxStreams = orDefault(o.MaxStreams, 8)
+	o.Throttle = orDefault(o.Throttle, flow.DefaultThrottle())
+	return o
+}
+
+func orDefault[T comparable](v, standard T) T {
+	var zero T
+	if v == zero {
+		return standard
+	}
+	return v
+}
+
+// Validate checks the options as they are with their defaults; its error is for the operator.
+func (o Options) Validate() error {
+	o = o.WithDefaults()
+	switch {
+	case o.BatchSize < 0 || o.MaxBatchSize < 0 || o.MaxStreams < 0:
+		return errors.New("batch sizes and the number of streams must be positive")
+	case o.BatchSize > o.MaxBatchSize:
+		return errors.New("the batch size is greater than the largest one allowed")
+	case o.ProgressInterval < 0 || o.MaxDuration < 0 || o.StallTimeout < 0:
+		return errors.New("durations of streams must be positive")
+	case !o.Throttle.Valid():
+		return errors.New("the throttle must start above 0 and below its pause, pause at 1 or below, and delay by no negative time")
+	}
+	return nil
+}
+
+// The formats of a row in a batch.
+const (
+	FormatObjects = "objects" // {"name":value,…}: the default
+	FormatArrays  = "arrays"  // [value,…], in the order of query_started's columns
+)
+
+// Request asks for a stream.
+type Request struct {
+	// ID is that of the client's message; query_started bears it.
+	ID protocol.ID
+	// Query is what to run. Nil: there is none of that name, and the request is refused.
+	Query *Query
+	// QueryName is what the client called it, told back in query_started. Default: Query.Name.
+	QueryName string
+	// Params is the client's `params`: a JSON object, or empty. It is not kept.
+	Params []byte
+	// Bound holds the values of the parameters with Bind, by name.
+	Bound map[string]string
+	// BatchSize is how many rows the client wants in a batch. Default: 0, Options.BatchSize.
+	BatchSize int
+	// Credits is how many batches may be sent before more are granted, 0 included. Default: nil, as many as the connection takes,
+	// slowed down by Options.Throttle.
+	Credits *int
+	// Format is FormatObjects or FormatArrays. Default: FormatObjects.
+	Format string
+	// Options are the limits in force.
+	Options Options
+}
+
+// prepare checks the request and makes the stream that it asks for; its error is a *protocol.Error.
+func (r *Request) prepare() (*stream, error) {
+	options := r.Options.WithDefaults()
+	if r.Query == nil {
+		return nil, notFound(r.QueryName)
+	}
+	if r.BatchSize < 0 || r.BatchSize > options.MaxBatchSize {
+		return nil, protocol.Errorf(protocol.InvalidParams, `"batch_size" must be from 1 to %d`, options.MaxBatchSize)
+	}
+	if r.Format != "" && r.Format != FormatObjects && r.Format != FormatArrays {
+		return nil, protocol.Errorf(protocol.InvalidParams, `"format" must be "objects" or "arrays"`)
+	}
+	if r.Credits != nil && *r.Credits < 0 {
+		return nil, protocol.Errorf(protocol.InvalidParams, `"credits" must not be negative`)
+	}
+	args, err := Bind(r.Query.Params, r.Params, r.Bound)
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{
+		request:   r.ID,
+		name:      orDefault(r.QueryName, r.Query.Name),
+		query:     r.Query,
+		args:      args,
+		options:   options,
+		batchSize: orDefault(r.BatchSize, options.BatchSize),
+		arrays:    r.Format == FormatArrays,
+		pacer:     flow.Pacer{Throttle: options.Throttle},
+		turn:      make(chan struct{}, 1),
+	}
+	if r.Credits != nil {
+		s.credit = flow.NewCredit(int64(*r.Credits))
+	}
+	if r.Query.MaxDuration > 0 {
+		s.options.MaxDuration = r.Query.MaxDuration
+	}
+	return s, nil
+}

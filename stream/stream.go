@@ -1,0 +1,231 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+const (
+	// maxBatchBytes ends a batch early, whatever its number of rows, so that wide rows do not make huge messages.
+	maxBatchBytes = 1 << 20
+	// maxRowBytes is the longest row that is sent at all.
+	maxRowBytes = 16 << 20
+)
+
+// stream is one running query: run reads its rows and sends them, tellProgress speaks beside it while the database or the client
+// keeps run waiting.
+type stream struct {
+	// Static once the stream has started.
+	id        string
+	request   protocol.ID
+	name      string // of the query, as the client called it
+	query     *Query
+	args      []Value
+	options   Options
+	batchSize int
+	arrays    bool
+	credit    *flow.Credit // nil: the throttle rules
+	group     *Group
+	started   time.Time
+	ctx       context.Context // done once the stream has been stopped, or has ended
+	cancel    context.CancelCauseFunc
+	turn      chan struct{} // holds a token while a message is being sent
+
+	// Owned by run.
+	buf   []byte
+	keys  [][]byte // what stands before each value of a row
+	pacer flow.Pacer
+	stall *time.Timer // armed while run waits for the client
+
+	progress progress
+
+	mu      sync.Mutex
+	stopped bool // the ending is settled
+	end     *ending
+}
+
+// run is the stream's goroutine, from the query to the ending.
+func (s *stream) run() {
+	defer s.group.release()
+	deadline := time.AfterFunc(s.options.MaxDuration, func() {
+		s.stop(failure(protocol.QueryTimeout, "the query ran longer than %s", s.options.MaxDuration))
+	})
+	defer deadline.Stop()
+	s.stall = time.AfterFunc(s.options.StallTimeout, func() {
+		s.stop(failure(protocol.StreamError, "nothing was read and no credit granted for %s", s.options.StallTimeout))
+	})
+	s.stall.Stop()
+
+	err := s.execute()
+	s.stall.Stop()
+	end := s.settle(err)
+	s.progress.elapsed = time.Since(s.started)
+	s.group.retire(s, end)
+	s.tellEnding(end)
+}
+
+// execute runs the query and sends its rows. When it returns the database is idle again and tellProgress is gone.
+func (s *stream) execute() (err error) {
+	defer func() {
+		// A fault in a driver must cost its own stream, not the server.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	rows, err := s.query.Statement.Query(s.ctx, s.args, orDefault(s.query.Total, TotalNone))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := rows.Close(); closeErr != nil && err == nil {
+			err = closeErr
+		}
+	}()
+	if err := s.tellStarted(rows); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tellProgress(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	return s.sendRows(rows)
+}
+
+func (s *stream) tellStarted(rows Rows) error {
+	columns := rows.Columns()
+	names := uniqueNames(columns)
+	s.keys = rowKeys(names, s.arrays)
+	started := protocol.QueryStarted{
+		StreamID: s.id,
+		Query:    s.name,
+		ID:       s.request,
+		Columns:  make([]protocol.QueryColumn, len(columns)),
+	}
+	for i, c := range columns {
+		started.Columns[i] = protocol.QueryColumn{Name: names[i], Type: c.Type}
+	}
+	total, kind := rows.Total()
+	if started.TotalKind = string(kind); kind == KindExact || kind == KindEstimate {
+		started.Rows = &total
+	} else {
+		started.TotalKind = string(KindUnknown)
+	}
+	s.progress.begin(total, kind)
+	return s.send(protocol.AppendQueryStarted(s.buf[:0], started))
+}
+
+// sendRows sends all rows in batches. It looks one row ahead, so that the last batch can say that it is the last.
+func (s *stream) sendRows(rows Rows) error {
+	more := s.next(rows)
+	for number := int64(0); more; number++ {
+		if err := s.admit(); err != nil {
+			return err
+		}
+		count := 0
+		buf := protocol.AppendQueryBatchStart(s.buf[:0], s.id, number)
+		for more && count < s.batchSize && len(buf) < maxBatchBytes {
+			if count > 0 {
+				buf = append(buf, ',')
+			}
+			start := len(buf)
+			buf = s.appendRow(buf, rows)
+			if len(buf)-start > maxRowBytes {
+				return protocol.Errorf(protocol.QueryFailed, "a row is longer than %d bytes", maxRowBytes)
+			}
+			count++
+			more = s.next(rows)
+		}
+		if err := s.failed(rows); err != nil {
+			return err
+		}
+		buf = protocol.AppendQueryBatchEnd(buf, more)
+		if err := s.send(buf); err != nil {
+			return err
+		}
+		s.sent(count, len(buf))
+		if s.buf = buf; cap(buf) > 2*maxBatchBytes {
+			s.buf = nil // a single long row is no reason to hold so much
+		}
+	}
+	return s.failed(rows)
+}
+
+// next moves to the next row unless the stream has been stopped.
+func (s *stream) next(rows Rows) bool {
+	if s.ctx.Err() != nil || !rows.Next() {
+		return false
+	}
+	s.progress.rows.Add(1)
+	return true
+}
+
+// failed is why the rows ended, if not regularly.
+func (s *stream) failed(rows Rows) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	return rows.Err()
+}
+
+func (s *stream) appendRow(dst []byte, rows Rows) []byte {
+	for i, key := range s.keys {
+		dst = append(dst, key...)
+		dst = rows.AppendValue(dst, i)
+	}
+	if s.arrays {
+		if len(s.keys) == 0 {
+			dst = append(dst, '[')
+		}
+		return append(dst, ']')
+	}
+	if len(s.keys) == 0 {
+		dst = append(dst, '{')
+	}
+	return append(dst, '}')
+}
+
+// sent counts a batch.
+func (s *stream) sent(rows, bytes int) {
+	s.progress.sent.Add(int64(rows))
+	s.progress.batches.Add(1)
+	s.progress.bytes.Add(int64(bytes))
+	c := &s.group.registry.counters
+	c.rows.Add(int64(rows))
+	c.batches.Add(1)
+	c.bytes.Add(int64(bytes))
+}
+
+// stop ends the stream from outside. It reports false where its ending was settled before, which then is told instead.
+func (s *stream) stop(end *ending) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.stopped, s.end = true, end
+	s.cancel(end)
+	return true
+}
+
+// settle gives the stream's ending: that of who stopped it, otherwise what err says.
+func (s *stream) settle(err error) *ending {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.mu.Unlock()
+	if !stopped {
+		s.stop(s.outcome(err)) // or somebody else just now
+	}
+	return s.end
+}
