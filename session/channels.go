@@ -1,0 +1,136 @@
+package session
+
+import (
+	"errors"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
+// forbidden is the same for a channel that no rule holds and one whose rule does not allow it: which of both it is, is not the
+// client's business.
+func forbidden() *protocol.Error {
+	return protocol.Errorf(protocol.Forbidden, "this channel is not open to you")
+}
+
+// subscribe checks each channel by itself: what is wrong with one is told with its name and does not hinder the others.
+func (s *Session) subscribe(req protocol.Request) {
+	settings := s.env.Hub.Settings()
+	ask := hub.Subscribe{ID: req.ID, Since: req.Since, Last: min(req.History, maxHistory)}
+	seen := make(map[string]bool, len(req.Channels))
+	for _, channel := range req.Channels {
+		pattern, err := protocol.ParsePattern(channel)
+		if err != nil {
+			s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
+			continue
+		}
+		rule := settings.RuleOf(pattern)
+		switch {
+		case rule == nil || !rule.Allow.Subscribe.Allow(s.conn.Identity()):
+			s.fail(req, channel, forbidden())
+		case req.History > 0 && !rule.History.Keeps():
+			s.fail(req, channel, noHistory())
+		case !seen[channel]:
+			seen[channel] = true
+			ask.Patterns = append(ask.Patterns, pattern)
+			ask.Rules = append(ask.Rules, rule)
+		}
+	}
+	if len(ask.Patterns) > 0 {
+		s.conn.Subscribe(s.ctx, ask)
+	}
+}
+
+func noHistory() *protocol.Error {
+	return protocol.Errorf(protocol.HistoryUnavailable, "this channel keeps no history")
+}
+
+func (s *Session) unsubscribe(req protocol.Request) {
+	valid := make([]string, 0, len(req.Channels))
+	for _, channel := range req.Channels {
+		if _, err := protocol.ParsePattern(channel); err != nil {
+			s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
+			continue
+		}
+		valid = append(valid, channel)
+	}
+	if len(valid) > 0 {
+		s.conn.Unsubscribe(req.ID, valid)
+	}
+}
+
+func (s *Session) publish(req protocol.Request) {
+	channel := req.Channels[0]
+	if err := protocol.CheckName(channel); err != nil {
+		s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
+		return
+	}
+	if protocol.IsReserved(channel) {
+		s.fail(req, channel, protocol.Errorf(protocol.Forbidden, "channels that begin with $ belong to the server"))
+		return
+	}
+	rule := s.env.Hub.Settings().RuleFor(channel)
+	if rule == nil || !rule.Allow.Publish.Allow(s.conn.Identity()) {
+		s.fail(req, channel, forbidden())
+		return
+	}
+	receipt, err := s.env.Hub.Publish(s.ctx, hub.Publication{Channel: channel, Data: req.Data, Key: req.Key})
+	if err != nil {
+		s.fail(req, channel, s.presentable(err))
+		return
+	}
+	if req.ID != "" {
+		s.reply(protocol.AppendPublished(s.out[:0], protocol.Published{
+			ID: req.ID, Channel: channel, Position: receipt.Position, Duplicate: receipt.Duplicate,
+		}))
+	}
+}
+
+func (s *Session) history(req protocol.Request) {
+	channel := req.Channels[0]
+	if err := protocol.CheckName(channel); err != nil {
+		s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
+		return
+	}
+	rule := s.env.Hub.Settings().RuleFor(channel)
+	if rule == nil || !rule.Allow.History.Allow(s.conn.Identity()) {
+		s.fail(req, channel, forbidden())
+		return
+	}
+	limit := req.Limit
+	if limit < 0 {
+		limit = defaultHistory
+	}
+	history, err := s.env.Hub.History(s.ctx, channel, req.Since, min(limit, maxHistory))
+	switch {
+	case errors.Is(err, hub.ErrNoHistory):
+		s.fail(req, channel, noHistory())
+		return
+	case err != nil:
+		s.fail(req, channel, s.presentable(err))
+		return
+	}
+	messages, more := clipHistory(history, req.Since != nil)
+	s.reply(protocol.AppendHistory(s.out[:0], req.ID, channel, history.Epoch, more, len(messages),
+		func(dst []byte, i int) []byte { return append(dst, messages[i].JSON()...) }))
+}
+
+// clipHistory leaves out what would make the answer too large: the newest messages where the client reads on from a position, the
+// oldest where it wants the newest.
+func clipHistory(h hub.History, forward bool) (messages []*hub.Message, more bool) {
+	messages, bytes := h.Messages, 0
+	for n := range messages {
+		at := n
+		if !forward {
+			at = len(messages) - 1 - n
+		}
+		if bytes += len(messages[at].Bytes); bytes <= maxHistoryBytes || n == 0 {
+			continue
+		}
+		if forward {
+			return messages[:at], true
+		}
+		return messages[at+1:], true
+	}
+	return messages, h.More
+}
