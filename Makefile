@@ -1,0 +1,57 @@
+# make run    build Caddy with neuroquantum_ws and run the demo at http://localhost:8080
+# make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
+# make fuzz   each fuzz target for a while (FUZZTIME=30s)
+
+CADDY_VERSION := v2.11.9
+MODULE        := github.com/neuroquantumdb/neuroquantum-ws
+TOOL          := go tool -modfile=tools/go.mod
+FUZZTIME      ?= 30s
+
+# Pure Go, as xcaddy builds it: all that is not the race detector's is compiled once.
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := run
+.PHONY: run build test vet lint unit xcaddy smoke browser fuzz bench demo clean
+
+build:
+	go build -o build/caddy ./cmd/caddy
+
+run: build
+	./build/caddy run --config xcaddy.Caddyfile
+
+test: vet lint unit xcaddy smoke
+
+vet:
+	go vet ./...
+
+lint:
+	$(TOOL) golangci-lint run ./...
+
+unit:
+	CGO_ENABLED=1 go test -race -timeout 10m ./...
+
+# Without -trimpath, so that what `make build` and the lint have compiled is not compiled again.
+xcaddy:
+	XCADDY_GO_BUILD_FLAGS="-ldflags=-w" $(TOOL) xcaddy build $(CADDY_VERSION) --with $(MODULE)@v0.0.0=. --output build/caddy-xcaddy
+
+smoke: browser
+	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy
+
+# The demo page is tried in Debian's Chromium.
+browser:
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+
+fuzz:
+	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./protocol
+	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(FUZZTIME) ./protocol
+	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+# The demo's database, from its CSV.
+demo:
+	go run ./demo/gen
+
+clean:
+	rm -rf build test/smoke/node_modules

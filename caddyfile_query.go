@@ -1,0 +1,163 @@
+package neuroquantumws
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
+)
+
+func checkTerms(d *caddyfile.Dispenser, terms []string) error {
+	for _, term := range terms {
+		if _, err := access.ParseTerm(term); err != nil {
+			return d.Errf("allow: %v", err)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
+	var name string
+	if err := args(d, text(&name)); err != nil {
+		return err
+	}
+	if h.Query[name] != nil {
+		return d.Errf("query %s is given twice", name)
+	}
+	q := new(Query)
+	err := options(d, 1, func(d *caddyfile.Dispenser, option string) (bool, error) {
+		switch option {
+		case "source":
+			return true, args(d, text(&q.Source))
+		case "sql":
+			return true, args(d, text(&q.SQL))
+		case "param":
+			return true, q.unmarshalParam(d)
+		case "bind":
+			p := stream.Param{Type: stream.TypeText}
+			if err := args(d, text(&p.Name), text(&p.Bind)); err != nil {
+				return true, err
+			}
+			return true, q.addParam(d, p)
+		case "total":
+			return true, args(d, func(value string) string {
+				q.Total = stream.TotalMode(value)
+				if q.Total != stream.TotalNone && q.Total != stream.TotalEstimate && q.Total != stream.TotalExact {
+					return "must be none, estimate or exact"
+				}
+				return ""
+			})
+		case "max_duration":
+			return true, args(d, duration(&q.MaxDuration))
+		case "allow":
+			terms := d.RemainingArgs()
+			if len(terms) == 0 {
+				return true, d.ArgErr()
+			}
+			q.Allow = append(q.Allow, terms...)
+			return true, checkTerms(d, terms)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if q.Source == "" || q.SQL == "" {
+		return d.Errf("query %s: it needs a source and sql", name)
+	}
+	if h.Query == nil {
+		h.Query = make(map[string]*Query)
+	}
+	h.Query[name] = q
+	return nil
+}
+
+func (q *Query) unmarshalParam(d *caddyfile.Dispenser) error {
+	var p stream.Param
+	if err := args(d, text(&p.Name), text((*string)(&p.Type))); err != nil {
+		return err
+	}
+	literal := func(to **stream.Literal) argument {
+		return func(value string) string {
+			l := stream.Literal(value)
+			*to = &l
+			return ""
+		}
+	}
+	err := options(d, 2, func(d *caddyfile.Dispenser, option string) (bool, error) {
+		switch option {
+		case "max_length":
+			return true, args(d, number(&p.MaxLength))
+		case "min":
+			return true, args(d, literal(&p.Min))
+		case "max":
+			return true, args(d, literal(&p.Max))
+		case "default":
+			return true, args(d, literal(&p.Default))
+		case "enum":
+			values := d.RemainingArgs()
+			if len(values) == 0 {
+				return true, d.ArgErr()
+			}
+			for _, value := range values {
+				p.Enum = append(p.Enum, stream.Literal(value))
+			}
+			return true, nil
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	return q.addParam(d, p)
+}
+
+func (q *Query) addParam(d *caddyfile.Dispenser, p stream.Param) error {
+	q.Param = append(q.Param, p)
+	if err := stream.ValidateParams(q.Param); err != nil {
+		return d.Err(err.Error())
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
+	var name string
+	if err := args(d, text(&name)); err != nil {
+		return err
+	}
+	if h.Feed[name] != nil {
+		return d.Errf("feed %s is given twice", name)
+	}
+	f := new(Feed)
+	err := options(d, 1, func(d *caddyfile.Dispenser, option string) (bool, error) {
+		switch option {
+		case "source":
+			return true, args(d, text(&f.Source))
+		case "sql":
+			return true, args(d, text(&f.SQL))
+		case "publish":
+			if err := args(d, text(&f.Publish)); err != nil {
+				return true, err
+			}
+			if _, err := live.ParseTemplate(f.Publish); err != nil {
+				return true, d.Errf("publish: %v", err)
+			}
+			return true, nil
+		case "replay":
+			return true, argsOr(d, 1, duration(&f.Replay), number(&f.Rows))
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.Source == "" || f.SQL == "" || f.Publish == "" || f.Replay == 0 {
+		return d.Errf("feed %s: it needs source, sql, publish and replay", name)
+	}
+	if h.Feed == nil {
+		h.Feed = make(map[string]*Feed)
+	}
+	h.Feed[name] = f
+	return nil
+}

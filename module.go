@@ -1,0 +1,293 @@
+// Package neuroquantumws makes Caddy the real-time edge of a database API: it keeps WebSocket connections, carries
+// publish/subscribe channels with wildcards and history, streams query results with progress and cancel, and holds every client to
+// flow control.
+//
+// Importing it registers the handler http.handlers.neuroquantum_ws, the directive neuroquantum_ws, and the guest modules that
+// ship with it.
+package neuroquantumws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
+	"github.com/neuroquantumdb/neuroquantum-ws/session"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/source/sqlite"
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
+)
+
+func init() { caddy.RegisterModule(new(Handler)) }
+
+// Handler answers WebSocket requests and keeps the connections in a hub. All options have the names of the Caddyfile's; what is
+// left out has its default.
+//
+// A hub lives as long as any handler of its name is configured: connections, channels and their history outlive a reload.
+type Handler struct {
+	// Name of the hub; handlers with the same name share it. Default: default.
+	Hub string `json:"hub,omitempty"`
+	// Connections at once; beyond: 503. Default: 10000.
+	MaxConnections int `json:"max_connections,omitempty"`
+	// Connections at once from one client address; beyond: 429. Default: 1000.
+	MaxConnectionsPerIP int `json:"max_connections_per_ip,omitempty"`
+	// Connections at once of one user; beyond: 429. Default: 100.
+	MaxConnectionsPerUser int `json:"max_connections_per_user,omitempty"`
+	// Bytes of a client's message; beyond: close 1009. Default: 64 KiB.
+	MaxMessageSize int64 `json:"max_message_size,omitempty"`
+	// Subscriptions of a connection; beyond: LIMIT_EXCEEDED. Default: 128.
+	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
+	// Query streams of a connection at once; beyond: LIMIT_EXCEEDED. Default: 8.
+	MaxStreams int `json:"max_streams,omitempty"`
+	// How many messages a client may send; beyond: RATE_LIMITED.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+	// How dead clients are found.
+	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
+	// Time without subscription, stream or any request after which a connection is closed with 4000. Default: 5m.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+	// Time in which a client's socket takes nothing after which it is closed with 4008. Default: 10s.
+	WriteTimeout caddy.Duration `json:"write_timeout,omitempty"`
+	// Queue of channel messages, for channels whose block has none of its own.
+	Queue *Queue `json:"queue,omitempty"`
+	// Bytes that may wait for all connections together; beyond, the slowest are closed with 4008. Default: 256 MiB.
+	MaxQueued int64 `json:"max_queued,omitempty"`
+	// Bytes of history of all channels together; beyond, the oldest goes. It is set when the hub begins. Default: 256 MiB.
+	MaxHistory int64 `json:"max_history,omitempty"`
+	// Slows down query streams without credit.
+	Throttle *Throttle `json:"throttle,omitempty"`
+	// When a client that loses messages is closed.
+	Health *Health `json:"health,omitempty"`
+	// Origins of pages that may connect, such as https://app.example.com or https://*.example.com; * allows any. Default: pages of
+	// the host that is asked.
+	Origins []string `json:"origins,omitempty"`
+	// Where the user's name comes from. A client for whom it is empty is anonymous. Default: {http.auth.user.id}.
+	User string `json:"user,omitempty"`
+	// What else is noted of a connection: placeholders by name.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// Rules for channels, the first whose pattern matches counts. Default: any client may use any channel, nothing is kept.
+	Channel []Channel `json:"channel,omitempty"`
+	// Where messages get their order. Default: memory.
+	BrokerRaw json.RawMessage `json:"broker,omitempty" caddy:"namespace=http.handlers.neuroquantum_ws.brokers inline_key=broker"`
+	// Limits of query streams.
+	Stream *StreamLimits `json:"stream,omitempty"`
+	// Databases by name.
+	SourcesRaw map[string]json.RawMessage `json:"source,omitempty" caddy:"namespace=http.handlers.neuroquantum_ws.sources inline_key=source"`
+	// Queries that clients may run, by name.
+	Query map[string]*Query `json:"query,omitempty"`
+	// Feeds that replay recorded rows into channels, by name.
+	Feed map[string]*Feed `json:"feed,omitempty"`
+
+	log     *zap.Logger
+	origins origins
+	pooled  *pooledHub
+	name    string
+	config  *configuration
+}
+
+// CaddyModule implements caddy.Module.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.neuroquantum_ws", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision implements caddy.Provisioner. It checks everything, opens the sources and prepares the queries. The hub itself, where it
+// lives already, learns of the new configuration only once that has started: one that fails to start changes nothing.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	h.name = orDefault(h.Hub, defaultHub)
+	h.User = orDefault(h.User, defaultUserPlaceholder)
+	config, err := h.compile(ctx)
+	if err != nil {
+		return err
+	}
+	h.config = config
+	broker, err := h.loadBroker(ctx)
+	if err != nil {
+		return err
+	}
+	if h.pooled, err = openHub(h.name, config, broker, orDefault(h.MaxHistory, defaultMaxHistory), h.log); err != nil {
+		return fmt.Errorf("hub %s: %w", h.name, err)
+	}
+	app, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	pooled, log := h.pooled, h.log
+	started := func() { pooled.apply(config, log) }
+	if err := app.(*caddyevents.App).On("started", eventHandler{started}); err != nil {
+		return fmt.Errorf("waiting for the configuration to start: %w", err)
+	}
+	h.warn()
+	return nil
+}
+
+// eventHandler is a function as a handler of Caddy's events, which logs its handlers as JSON.
+type eventHandler struct{ call func() }
+
+// Handle implements caddyevents.Handler.
+func (e eventHandler) Handle(context.Context, caddy.Event) error { e.call(); return nil }
+
+// compile turns the configuration into what the hub and its sessions use.
+func (h *Handler) compile(ctx caddy.Context) (*configuration, error) {
+	var c configuration
+	var err error
+	if c.settings, err = h.settings(); err != nil {
+		return nil, err
+	}
+	if h.origins, err = parseOrigins(h.Origins); err != nil {
+		return nil, fmt.Errorf("origins: %w", err)
+	}
+	c.session = &session.Config{Rate: defaultRate, Burst: defaultBurst, QueryAccess: make(map[string]access.Terms)}
+	if r := h.RateLimit; r != nil {
+		c.session.Rate = orDefault(r.Rate, defaultRate)
+		// Without a burst of its own, a client may send two seconds' worth at once.
+		c.session.Burst = orDefault(r.Burst, max(1, int(2*c.session.Rate)))
+	}
+	if c.session.Streams, err = h.streamOptions(); err != nil {
+		return nil, err
+	}
+	sources, err := h.loadSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.prepareQueries(ctx, &c, sources); err != nil {
+		return nil, err
+	}
+	return &c, h.prepareFeeds(ctx, &c, sources)
+}
+
+func (h *Handler) loadBroker(ctx caddy.Context) (BrokerModule, error) {
+	if h.BrokerRaw == nil {
+		h.BrokerRaw = defaultBroker
+	}
+	module, err := ctx.LoadModule(h, "BrokerRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading the broker: %w", err)
+	}
+	broker, ok := module.(BrokerModule)
+	if !ok {
+		return nil, fmt.Errorf("the module %T is no broker", module)
+	}
+	return broker, nil
+}
+
+func (h *Handler) loadSources(ctx caddy.Context) (map[string]stream.Source, error) {
+	if h.SourcesRaw == nil {
+		return nil, nil
+	}
+	modules, err := ctx.LoadModule(h, "SourcesRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading the sources: %w", err)
+	}
+	sources := make(map[string]stream.Source)
+	for name, module := range modules.(map[string]any) {
+		source, ok := module.(stream.Source)
+		if !ok {
+			return nil, fmt.Errorf("source %s: the module %T is no source", name, module)
+		}
+		sources[name] = source
+	}
+	return sources, nil
+}
+
+func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
+	queries := make([]*stream.Query, 0, len(h.Query))
+	for name, q := range h.Query {
+		if err := stream.ValidateParams(q.Param); err != nil {
+			return fmt.Errorf("query %s: %w", name, err)
+		}
+		statement, err := prepare(ctx, sources, q.Source, q.SQL, q.Param)
+		if err != nil {
+			return fmt.Errorf("query %s: %w", name, err)
+		}
+		terms := access.Terms{}
+		for _, text := range q.Allow {
+			term, err := access.ParseTerm(text)
+			if err != nil {
+				return fmt.Errorf("query %s: allow: %w", name, err)
+			}
+			terms = append(terms, term)
+		}
+		c.session.QueryAccess[name] = terms
+		queries = append(queries, &stream.Query{
+			Name: name, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
+		})
+	}
+	var err error
+	c.session.Catalog, err = stream.NewCatalog(queries...)
+	return err
+}
+
+func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
+	for name, f := range h.Feed {
+		statement, err := prepare(ctx, sources, f.Source, f.SQL, nil)
+		if err != nil {
+			return fmt.Errorf("feed %s: %w", name, err)
+		}
+		template, err := live.ParseTemplate(f.Publish)
+		if err != nil {
+			return fmt.Errorf("feed %s: publish: %w", name, err)
+		}
+		if f.Replay <= 0 || f.Rows < 0 {
+			return fmt.Errorf("feed %s: replay needs a positive interval and number of rows", name)
+		}
+		c.feeds = append(c.feeds, live.Replay{
+			Name: name, Statement: statement, Channel: template, Every: timeOf(f.Replay), Rows: orDefault(f.Rows, 1),
+		})
+	}
+	return nil
+}
+
+func prepare(ctx caddy.Context, sources map[string]stream.Source, name, sql string, params []stream.Param) (stream.Statement, error) {
+	source := sources[name]
+	if source == nil {
+		return nil, fmt.Errorf("there is no source %q", name)
+	}
+	statement, err := source.Prepare(ctx, sql, params)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the SQL on source %s: %w", name, err)
+	}
+	return statement, nil
+}
+
+// warn tells the operator of what works but is seldom meant.
+func (h *Handler) warn() {
+	if len(h.Channel) == 0 {
+		h.log.Warn("no channel block: any client may subscribe and publish to any channel", zap.String("hub", h.name))
+	}
+	if slices.Contains(h.Origins, "*") {
+		h.log.Warn("origins *: pages of any site may connect with the credentials of their visitors", zap.String("hub", h.name))
+	}
+	for name, q := range h.Query {
+		if len(q.Allow) == 0 {
+			h.log.Warn("the query allows nobody to run it", zap.String("hub", h.name), zap.String("query", name))
+		}
+	}
+}
+
+// Cleanup implements caddy.CleanerUpper. The last handler of a hub takes it along.
+func (h *Handler) Cleanup() error {
+	if h.pooled == nil {
+		return nil
+	}
+	return closeHub(h.name)
+}
+
+// errNotProvisioned can only be seen by code that uses the handler without Caddy.
+var errNotProvisioned = errors.New("neuroquantum_ws: the handler is not provisioned")
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+)

@@ -1,0 +1,147 @@
+package neuroquantumws
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
+	"github.com/neuroquantumdb/neuroquantum-ws/session"
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
+)
+
+// configuration is what one Caddy configuration says about a hub.
+type configuration struct {
+	settings *hub.Settings
+	session  *session.Config
+	feeds    []live.Replay // without Publish and Log
+}
+
+// hubs holds the hubs of this process by their names, counted by the handlers that use them. This is what lets connections and
+// channels outlive a reload: the new configuration takes a hub up before the old one lets go of it.
+var hubs = caddy.NewUsagePool()
+
+// pooledHub is a hub with all that lives as long as it does.
+type pooledHub struct {
+	hub *hub.Hub
+	env *session.Env
+	log *swapCore
+
+	mu        sync.Mutex
+	ended     bool
+	stopFeeds context.CancelFunc // nil while none run
+	feeds     sync.WaitGroup
+}
+
+// openHub gives the hub of a name and makes it where it does not live yet.
+func openHub(name string, c *configuration, broker BrokerModule, maxHistory int64, log *zap.Logger) (*pooledHub, error) {
+	pooled, _, err := hubs.LoadOrNew(name, func() (caddy.Destructor, error) {
+		b, err := broker.NewBroker(name, maxHistory)
+		if err != nil {
+			return nil, err
+		}
+		core := newSwapCore(log.Core())
+		steady := zap.New(core).Named(log.Name())
+		h, err := hub.New(name, b, c.settings, steady)
+		if err != nil {
+			return nil, err
+		}
+		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady, 0), Log: steady}}
+		p.env.Config.Store(c.session)
+		return p, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pooled.(*pooledHub), nil
+}
+
+// closeHub lets go of the hub of a name.
+func closeHub(name string) error {
+	_, err := hubs.Delete(name)
+	return err
+}
+
+// apply puts a configuration that has started in force, also for the connections that are open.
+func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.log.swap(log.Core())
+	p.hub.Configure(c.settings)
+	p.env.Config.Store(c.session)
+	p.endFeedsLocked()
+	if len(c.feeds) == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stopFeeds = cancel
+	for _, feed := range c.feeds {
+		feed.Log = p.env.Log
+		feed.Publish = func(ctx context.Context, channel string, data []byte) error {
+			_, err := p.hub.Publish(ctx, hub.Publication{Channel: channel, Data: data})
+			return err
+		}
+		p.feeds.Go(func() { feed.Run(ctx) })
+	}
+}
+
+func (p *pooledHub) endFeedsLocked() {
+	if p.stopFeeds != nil {
+		p.stopFeeds()
+		p.feeds.Wait()
+		p.stopFeeds = nil
+	}
+}
+
+// closeTimeout is how long clients may take to answer the closing of their connections when the hub ends.
+const closeTimeout = 2 * time.Second
+
+// Destruct implements caddy.Destructor: no handler of the hub's name is left.
+func (p *pooledHub) Destruct() error {
+	p.mu.Lock()
+	p.ended = true
+	p.endFeedsLocked()
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return p.hub.Close(ctx)
+}
+
+// swapCore passes log entries on to the logger of the newest configuration: those of earlier ones may write to files that are closed.
+type swapCore struct{ core *atomic.Pointer[zapcore.Core] }
+
+func newSwapCore(core zapcore.Core) *swapCore {
+	s := &swapCore{new(atomic.Pointer[zapcore.Core])}
+	s.swap(core)
+	return s
+}
+
+func (s *swapCore) swap(core zapcore.Core) { s.core.Store(&core) }
+
+// Enabled implements zapcore.Core.
+func (s *swapCore) Enabled(l zapcore.Level) bool { return (*s.core.Load()).Enabled(l) }
+
+// With implements zapcore.Core; what it gives no longer follows.
+func (s *swapCore) With(fields []zapcore.Field) zapcore.Core { return (*s.core.Load()).With(fields) }
+
+// Check implements zapcore.Core.
+func (s *swapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return (*s.core.Load()).Check(e, ce)
+}
+
+// Write implements zapcore.Core.
+func (s *swapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return (*s.core.Load()).Write(e, fields)
+}
+
+// Sync implements zapcore.Core.
+func (s *swapCore) Sync() error { return (*s.core.Load()).Sync() }

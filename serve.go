@@ -1,0 +1,165 @@
+package neuroquantumws
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+	"github.com/neuroquantumdb/neuroquantum-ws/session"
+)
+
+// retryAfter is how long a client that is refused for want of room should wait.
+const retryAfter = 5 * time.Second
+
+// tokenPrefix begins the entry of Sec-WebSocket-Protocol by which browsers send a token.
+const tokenPrefix = "bearer."
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler. What is refused is answered in plain HTTP before any upgrade, and with fixed
+// texts: nothing of the request is told back.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if h.pooled == nil {
+		return caddyhttp.Error(http.StatusInternalServerError, errNotProvisioned)
+	}
+	h.hideToken(r)
+	if r.Method == http.MethodConnect {
+		refuse(w, http.StatusNotImplemented, "HTTP1_REQUIRED", "WebSocket needs HTTP/1.1 here", 0)
+		return nil
+	}
+	if !isUpgrade(r) {
+		if r.ProtoMajor == 1 { // later versions forbid these headers
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Upgrade", "websocket")
+		}
+		refuse(w, http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "this is a WebSocket endpoint", 0)
+		return nil
+	}
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		refuse(w, http.StatusBadRequest, "INVALID_REQUEST", "an upgrade has no body", 0)
+		return nil
+	}
+	if !h.origins.allow(r) {
+		refuse(w, http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "this origin may not connect", 0)
+		return nil
+	}
+	return h.connect(w, r)
+}
+
+func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	identity := access.Identity{User: clip(repl.ReplaceAll(h.User, ""))}
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	meta := hub.Meta{Address: address, UserAgent: clip(r.UserAgent())}
+	for name, placeholder := range h.Metadata {
+		if meta.Custom == nil {
+			meta.Custom = make(map[string]string, len(h.Metadata))
+		}
+		meta.Custom[name] = clip(repl.ReplaceAll(placeholder, ""))
+	}
+	bound := h.bind(repl, identity)
+	slot, refusal := h.pooled.hub.Reserve(address, identity.User)
+	if refusal != hub.Admitted {
+		h.refuseFull(w, refusal, address)
+		return nil
+	}
+	env := h.pooled.env
+	_, err := h.pooled.hub.Upgrade(w, r, hub.Upgrade{
+		Slot: slot, Identity: identity, Meta: meta, Subprotocols: []string{protocol.Subprotocol},
+		Receiver: func(c *hub.Conn) hub.Receiver { return session.New(env, c, bound) },
+	})
+	if err != nil {
+		// The client has been told what was wrong with its handshake.
+		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
+	}
+	return nil
+}
+
+// bind gives the values of query parameters that the configuration takes from the request, by query and parameter.
+func (h *Handler) bind(repl *caddy.Replacer, identity access.Identity) map[string]map[string]string {
+	var bound map[string]map[string]string
+	for name, q := range h.Query {
+		for _, p := range q.Param {
+			if p.Bind == "" {
+				continue
+			}
+			if bound == nil {
+				bound = make(map[string]map[string]string)
+				repl.Set("user", identity.User)
+			}
+			if bound[name] == nil {
+				bound[name] = make(map[string]string)
+			}
+			bound[name][p.Name] = repl.ReplaceAll(p.Bind, "")
+		}
+	}
+	return bound
+}
+
+// maxText bounds what is kept of a header for as long as a connection lives.
+const maxText = 256
+
+// clip copies text, so that it does not hold the request in memory, and cuts it to what is kept.
+func clip(text string) string {
+	return strings.ToValidUTF8(strings.Clone(text[:min(len(text), maxText)]), "")
+}
+
+func isUpgrade(r *http.Request) bool {
+	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+}
+
+func hasToken(values []string, token string) bool {
+	for _, value := range values {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hideToken keeps a token in the subprotocol header out of the access log, which has copied the headers by now and would write
+// them: the line is left out, and one of ours stands in for it.
+func (h *Handler) hideToken(r *http.Request) {
+	for _, value := range r.Header["Sec-Websocket-Protocol"] {
+		if strings.Contains(strings.ToLower(value), tokenPrefix) {
+			caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+			address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+			h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host),
+				zap.String("path", r.URL.Path))
+			return
+		}
+	}
+}
+
+func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address string) {
+	switch refusal {
+	case hub.AddressFull:
+		refuse(w, http.StatusTooManyRequests, "TOO_MANY_CONNECTIONS", "too many connections from this address", retryAfter)
+	case hub.UserFull:
+		refuse(w, http.StatusTooManyRequests, "TOO_MANY_CONNECTIONS", "too many connections of this user", retryAfter)
+	case hub.Draining:
+		refuse(w, http.StatusServiceUnavailable, "GOING_AWAY", "the server is going away", retryAfter)
+	default:
+		refuse(w, http.StatusServiceUnavailable, "FULL", "the server has no room for another connection", retryAfter)
+	}
+	h.log.Debug("connection refused", zap.String("hub", h.name), zap.String("client_ip", address), zap.Stringer("why", refusal))
+}
+
+// refuse answers in plain HTTP. code and text are constants that need no quoting.
+func refuse(w http.ResponseWriter, status int, code, text string, retry time.Duration) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retry.Seconds())))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"error":"` + text + `","code":"` + code + `"}` + "\n"))
+}
