@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,7 +205,7 @@ func TestCaddyfileAndJSONBehaveTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			response, _ := s.get(upgradeHeader("Origin", "https://elsewhere.example"))
-			if response.StatusCode != 403 {
+			if response.StatusCode != http.StatusForbidden {
 				t.Errorf("a foreign origin gets %s", response.Status)
 			}
 			c := s.dial()

@@ -11,8 +11,13 @@ import (
 
 func TestCredit(t *testing.T) {
 	c := NewCredit(2)
-	if !c.TryTake() || !c.TryTake() || c.TryTake() {
-		t.Error("not exactly two batches")
+	for range 2 {
+		if !c.TryTake() {
+			t.Error("fewer than two batches")
+		}
+	}
+	if c.TryTake() {
+		t.Error("more than two batches")
 	}
 	c.Add(0)
 	c.Add(-5)

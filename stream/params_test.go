@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func TestBindTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := Bind([]Param{test.param}, []byte(`{"p":`+test.raw+`}`), nil)
-		if test.want == (Value{}) && !(test.raw == `""` || test.raw == `-0` || test.raw == `false`) {
+		if test.want == (Value{}) && !slices.Contains([]string{`""`, `-0`, `false`}, test.raw) {
 			wantRefusal(t, err, protocol.InvalidParams, `"p"`)
 			continue
 		}

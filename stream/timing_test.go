@@ -234,7 +234,7 @@ func TestMaxDuration(t *testing.T) {
 				if group.Active() != 1 {
 					t.Fatalf("ended early: %+v", client.last())
 				}
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				synctest.Wait()
 				if m := client.last(); m.Type != "error" || m.Code != protocol.QueryTimeout || !req.Query.Statement.(*memory).idle() {
 					t.Errorf("got %+v", m)

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -160,7 +162,7 @@ func (r *Raw) Gone() {
 	r.t.Helper()
 	for {
 		_, _, err := r.ReadFrame()
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			r.t.Fatal("the server keeps the connection")
 		}
 		if err != nil {

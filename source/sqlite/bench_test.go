@@ -69,7 +69,7 @@ func TestRowsDoNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, 1<<10)
 	allocs := func(rows int64) float64 {
 		return testing.AllocsPerRun(5, func() {
-			r := mustQuery(t, context.Background(), st, stream.TotalNone, integer(rows))
+			r := mustQuery(t, st, stream.TotalNone, integer(rows))
 			for r.Next() {
 				for i := range r.Columns() {
 					buf = r.AppendValue(buf[:0], i)

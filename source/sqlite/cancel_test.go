@@ -74,7 +74,7 @@ func TestCancelStopsTheDatabase(t *testing.T) {
 				}
 			})
 			// The connection is whole: the only one there is runs the next query.
-			if got := drain(t, mustQuery(t, context.Background(), mustPrepare(t, s, "select count(*) from readings"), stream.TotalExact)); got[0] != "3" {
+			if got := drain(t, mustQuery(t, mustPrepare(t, s, "select count(*) from readings"), stream.TotalExact)); got[0] != "3" {
 				t.Errorf("got %s", got)
 			}
 		})
@@ -134,7 +134,7 @@ func TestEstimateGivesUp(t *testing.T) {
 func TestConnectionsAreShared(t *testing.T) {
 	s := provision(t, &Source{Path: database(t, readings), MaxConnections: 1})
 	st := mustPrepare(t, s, "select id from readings")
-	first := mustQuery(t, context.Background(), st, stream.TotalNone)
+	first := mustQuery(t, st, stream.TotalNone)
 	ctx, cancel := context.WithCancel(context.Background())
 	waiting := make(chan error)
 	go func() {
@@ -165,7 +165,7 @@ func TestRowsOutliveCleanup(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := mustPrepare(t, s, "select id from readings order by id")
-	r := mustQuery(t, context.Background(), st, stream.TotalNone)
+	r := mustQuery(t, st, stream.TotalNone)
 	if !r.Next() {
 		t.Fatal(r.Err())
 	}
@@ -180,7 +180,7 @@ func TestRowsOutliveCleanup(t *testing.T) {
 		t.Error("the connection is not closed")
 	}
 	// A request that found the old configuration just before still gets its answer.
-	if got := drain(t, mustQuery(t, context.Background(), st, stream.TotalExact)); len(got) != 3 || len(s.pool.idle) != 0 {
+	if got := drain(t, mustQuery(t, st, stream.TotalExact)); len(got) != 3 || len(s.pool.idle) != 0 {
 		t.Errorf("got %v", got)
 	}
 }
@@ -220,7 +220,7 @@ func TestLockedDatabase(t *testing.T) {
 		})
 	}
 	done := make(chan []string)
-	go func() { done <- drain(t, mustQuery(t, context.Background(), st, stream.TotalExact)) }()
+	go func() { done <- drain(t, mustQuery(t, st, stream.TotalExact)) }()
 	lock("rollback")
 	if got := <-done; len(got) != 3 {
 		t.Errorf("got %v", got)
@@ -247,9 +247,9 @@ func TestSchemaChanges(t *testing.T) {
 	path := database(t, readings)
 	s := provision(t, &Source{Path: path})
 	st := mustPrepare(t, s, "select * from readings")
-	drain(t, mustQuery(t, context.Background(), st, stream.TotalNone))
+	drain(t, mustQuery(t, st, stream.TotalNone))
 	execute(t, path, "alter table readings add column more text; alter table readings rename column sensor to place")
-	r := mustQuery(t, context.Background(), st, stream.TotalNone)
+	r := mustQuery(t, st, stream.TotalNone)
 	if c := r.Columns(); len(c) != 6 || c[1].Name != "place" {
 		t.Errorf("got columns %+v", c)
 	}

@@ -71,9 +71,9 @@ func mustPrepare(t testing.TB, s *Source, text string, params ...stream.Param) *
 	return st.(*statement)
 }
 
-func mustQuery(t testing.TB, ctx context.Context, st stream.Statement, total stream.TotalMode, args ...stream.Value) stream.Rows {
+func mustQuery(t testing.TB, st stream.Statement, total stream.TotalMode, args ...stream.Value) stream.Rows {
 	t.Helper()
-	r, err := st.Query(ctx, args, total)
+	r, err := st.Query(context.Background(), args, total)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestPrepare(t *testing.T) {
 
 func TestValues(t *testing.T) {
 	s := provision(t, &Source{Path: database(t, readings)})
-	r := mustQuery(t, context.Background(), mustPrepare(t, s, "select * from readings order by id"), stream.TotalNone)
+	r := mustQuery(t, mustPrepare(t, s, "select * from readings order by id"), stream.TotalNone)
 	want := []stream.Column{{Name: "id", Type: "integer"}, {Name: "sensor", Type: "text"}, {Name: "value", Type: "real"}, {Name: "ok", Type: "boolean"}, {Name: "extra", Type: "json"}}
 	for i, c := range r.Columns() {
 		if c != want[i] {
@@ -212,7 +212,7 @@ func TestValues(t *testing.T) {
 		"x'00ff'": `"AP8="`, "x''": `""`, "''": `""`, "'ä\"'": `"ä\""`, "cast(x'61ff' as text)": `"a` + "\ufffd" + `"`,
 		"'a' || char(0) || 'b'": `"a\u0000b"`, "char(10)": `"\n"`, "null": "null", "1 = 1": "1",
 	} {
-		r := mustQuery(t, context.Background(), mustPrepare(t, s, "select "+expression+" as v"), stream.TotalNone)
+		r := mustQuery(t, mustPrepare(t, s, "select "+expression+" as v"), stream.TotalNone)
 		if c := r.Columns()[0]; c != (stream.Column{Name: "v"}) {
 			t.Errorf("column %+v", c)
 		}
@@ -234,7 +234,7 @@ func TestArguments(t *testing.T) {
 		{Type: stream.TypeTimestamp, Timestamp: time.Date(2026, 1, 31, 1, 2, 3, 4_000_000, time.UTC)}, {Type: stream.TypeUUID, Text: "u-u"},
 	}
 	for _, total := range []stream.TotalMode{stream.TotalNone, stream.TotalExact} {
-		got := drain(t, mustQuery(t, context.Background(), st, total, args...))
+		got := drain(t, mustQuery(t, st, total, args...))
 		if want := `"u-u","2026-01-31T01:02:03.004Z",1,0.5,4611686018427387904,"x' or 1=1 --ä","x' or 1=1 --ä"`; got[0] != want {
 			t.Errorf("got %s", got[0])
 		}
@@ -249,7 +249,7 @@ func TestTotals(t *testing.T) {
 	st := mustPrepare(t, s, "select id from readings where sensor = @s -- no order", stream.Param{Name: "s", Type: stream.TypeText})
 	check := func(mode stream.TotalMode, arg string, want int64, kind stream.TotalKind) {
 		t.Helper()
-		r := mustQuery(t, context.Background(), st, mode, text(arg))
+		r := mustQuery(t, st, mode, text(arg))
 		if n, k := r.Total(); n != want || k != kind {
 			t.Errorf("%s of %s: got %d, %s", mode, arg, n, k)
 		}
@@ -265,7 +265,7 @@ func TestTotals(t *testing.T) {
 	check(stream.TotalExact, "kitchen", 2, stream.KindExact)
 
 	// A run that was broken off says nothing of the number of rows.
-	r := mustQuery(t, context.Background(), st, stream.TotalEstimate, text("cellar"))
+	r := mustQuery(t, st, stream.TotalEstimate, text("cellar"))
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
@@ -289,7 +289,7 @@ func TestCountsAreBounded(t *testing.T) {
 func TestTotalAndRowsAgree(t *testing.T) {
 	path := database(t, "pragma journal_mode = wal;"+readings)
 	s := provision(t, &Source{Path: path})
-	r := mustQuery(t, context.Background(), mustPrepare(t, s, "select id from readings"), stream.TotalExact)
+	r := mustQuery(t, mustPrepare(t, s, "select id from readings"), stream.TotalExact)
 	execute(t, path, "insert into readings(id, sensor) values (100, 'new')")
 	if n, _ := r.Total(); n != int64(len(drain(t, r))) {
 		t.Errorf("total %d", n)
