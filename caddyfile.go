@@ -94,7 +94,7 @@ var later = map[string]bool{
 //		}
 //	}
 //
-// Policies are drop_oldest, drop_newest, drop_all, block and disconnect; terms are anyone, authenticated and user:NAME.
+// Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated and user:NAME.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -288,9 +288,6 @@ func duration(to *caddy.Duration) argument {
 func (q *Queue) unmarshal(d *caddyfile.Dispenser) error {
 	if err := argsOr(d, 2, number(&q.Messages), size(&q.Bytes), text(&q.Policy)); err != nil {
 		return err
-	}
-	if q.Policy == "conflate" {
-		return d.Err("queue: the policy conflate is not available in this version")
 	}
 	// Whether block can work depends on a history that may still follow.
 	if _, err := q.class(true); err != nil {

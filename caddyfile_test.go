@@ -118,7 +118,6 @@ var badCaddyfiles = []struct {
 	{"write_timeout 0s", "write_timeout", 0},
 	{"queue 1000", "queue", 0},
 	{"queue 1000 1MiB forget", "queue forget", 0},
-	{"queue 1000 1MiB conflate", "queue conflate", 0},
 	{"queue 1000 1MiB drop_oldest more", "queue", 0},
 	{"queue none 1MiB", "queue", 0},
 	{"queue 10 3GiB", "queue", 0},
@@ -183,7 +182,6 @@ var badCaddyfiles = []struct {
 	{"channel a {\nallow publish everyone\n}", "allow everyone", 1},
 	{"channel a {\nallow publish user:\n}", "allow user:", 1},
 	{"channel a {\nqueue 10 1KiB block\n}", "block history", 0},
-	{"channel a {\nqueue 10 1KiB conflate\n}", "queue conflate", 1},
 	{"channel a {\nretain 5\n}", "retain", 1},
 
 	{"stream 5", "stream", 0},

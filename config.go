@@ -59,7 +59,7 @@ type Queue struct {
 	Messages int `json:"messages,omitempty"`
 	// Bytes that may wait. Default: 1 MiB.
 	Bytes int64 `json:"bytes,omitempty"`
-	// What happens beyond: drop_oldest, drop_newest, drop_all, block or disconnect. Default: drop_oldest.
+	// What happens beyond: drop_oldest, drop_newest, drop_all, block, conflate or disconnect. Default: drop_oldest.
 	Policy string `json:"policy,omitempty"`
 }
 

@@ -71,7 +71,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 	}
 	env := h.pooled.env
 	_, err := h.pooled.hub.Upgrade(w, r, hub.Upgrade{
-		Slot: slot, Identity: identity, Meta: meta, Subprotocols: []string{protocol.Subprotocol},
+		Slot: slot, Identity: identity, Meta: meta, Subprotocols: subprotocols(r),
 		Receiver: func(c *hub.Conn) hub.Receiver { return session.New(env, c, bound) },
 	})
 	if err != nil {
@@ -79,6 +79,20 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
 	}
 	return nil
+}
+
+// subprotocols are those of the client's that are spoken here, in the client's order.
+func subprotocols(r *http.Request) []string {
+	var spoken []string
+	for _, value := range r.Header["Sec-Websocket-Protocol"] {
+		for offer := range strings.SplitSeq(value, ",") {
+			switch offer = strings.TrimSpace(offer); offer {
+			case protocol.Subprotocol, protocol.SubprotocolNDJSON:
+				spoken = append(spoken, offer)
+			}
+		}
+	}
+	return spoken
 }
 
 // bind gives the values of query parameters that the configuration takes from the request, by query and parameter.

@@ -17,10 +17,13 @@ const (
 	Block
 	// Disconnect closes the connection.
 	Disconnect
+	// Conflate keeps the newest message of each channel: once the queue was full, and until it has drained, a message takes the place
+	// of the one of its channel that waits. Where even these are too many the oldest are dropped.
+	Conflate
 )
 
 var policyNames = [...]string{
-	DropOldest: "drop_oldest", DropNewest: "drop_newest", DropAll: "drop_all", Block: "block", Disconnect: "disconnect",
+	DropOldest: "drop_oldest", DropNewest: "drop_newest", DropAll: "drop_all", Block: "block", Disconnect: "disconnect", Conflate: "conflate",
 }
 
 // String is the policy's name in the configuration and in a gap's reason.
@@ -38,5 +41,5 @@ func ParsePolicy(name string) (Policy, error) {
 			return Policy(p), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown drop policy %q: use drop_oldest, drop_newest, drop_all, block or disconnect", name)
+	return 0, fmt.Errorf("unknown drop policy %q: use drop_oldest, drop_newest, drop_all, block, conflate or disconnect", name)
 }

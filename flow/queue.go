@@ -24,7 +24,7 @@ type Gap struct {
 	Before  uint64 // Offset of the channel's next message, which is delivered for certain; 0 where none waits yet or
 	// another gap comes before it
 	Dropped     uint64 // how many are missing; 0 where it cannot be known
-	Reason      string // a Policy's name, or what else the pusher of the gap says
+	Reason      string // a Policy's name, "conflated", or what else the pusher of the gap says
 	Recoverable bool   // the messages may still be fetched from history
 }
 
@@ -39,11 +39,15 @@ const (
 	Overflow                // the client must be disconnected: its class says so, or its losses can no longer be told one by one
 )
 
-// Counts are what a queue has seen in its life. Offered = Dropped + what was or will be delivered.
+// Counts are what a queue has seen in its life. Offered = Dropped + Conflated + what was or will be delivered.
 type Counts struct {
-	Offered uint64 // messages of classes pushed, but for Blocked ones
-	Dropped uint64
+	Offered   uint64 // messages of classes pushed, but for Blocked ones
+	Dropped   uint64
+	Conflated uint64 // replaced by a newer one of their channel
 }
+
+// conflated is the reason of gaps that Conflate leaves where a newer message of the channel follows.
+const conflated = "conflated"
 
 // maxGaps bounds the gaps that wait in a queue, each of which holds a channel's name. A client past it loses messages of more
 // channels than it can be told of.
@@ -71,6 +75,9 @@ type usage struct {
 	messages   int
 	bytes      int
 	head, tail int32 // of the messages that may be dropped
+
+	// latest is, while the class conflates, the newest message of each channel that may be dropped; nil while it does not.
+	latest map[string]int32
 }
 
 // Queue holds what waits for one client, in order: messages of channels, each counted against its class, gaps where messages were
@@ -129,6 +136,9 @@ func (q *Queue) PushGap(gap *Gap) {
 func (q *Queue) Push(class *Class, item *Item, after uint64) Verdict {
 	c := q.usageOf(class)
 	q.newest = max(q.newest, item.Offset)
+	if q.classes[c].latest != nil {
+		q.replace(c, item.Channel)
+	}
 	if q.fits(c, item) {
 		q.append(c, item, after)
 		return Queued
@@ -144,12 +154,14 @@ func (q *Queue) Push(class *Class, item *Item, after uint64) Verdict {
 		return q.dropNewest(c, item, after)
 	case DropAll:
 		for q.classes[c].head != none {
-			q.drop(q.classes[c].head)
+			q.drop(q.classes[c].head, class.Policy.String())
 		}
+	case Conflate:
+		q.conflate(c)
+		q.replace(c, item.Channel)
+		q.makeRoom(c, item, DropOldest)
 	default:
-		for q.classes[c].head != none && !q.fits(c, item) {
-			q.drop(q.classes[c].head)
-		}
+		q.makeRoom(c, item, class.Policy)
 	}
 	if !q.fits(c, item) {
 		// All that waits has been promised by gaps.
@@ -160,6 +172,40 @@ func (q *Queue) Push(class *Class, item *Item, after uint64) Verdict {
 		return Overflow
 	}
 	return Queued
+}
+
+// makeRoom drops the oldest messages of a class until item fits or none is left that may be dropped.
+func (q *Queue) makeRoom(c int32, item *Item, reason Policy) {
+	for q.classes[c].head != none && !q.fits(c, item) {
+		q.drop(q.classes[c].head, reason.String())
+	}
+}
+
+// conflate drops all messages of a class but the newest of each channel and has the class conflate from now on. That it goes over
+// all that waits once, and not at every message, is what latest is for.
+func (q *Queue) conflate(c int32) {
+	u := &q.classes[c]
+	if u.latest != nil {
+		return
+	}
+	u.latest = make(map[string]int32)
+	for n := u.head; n != none; n = q.nodes[n].nextC {
+		u.latest[q.nodes[n].item.Channel] = n
+	}
+	for n := u.head; n != none; {
+		next := q.nodes[n].nextC
+		if u.latest[q.nodes[n].item.Channel] != n {
+			q.drop(n, conflated)
+		}
+		n = next
+	}
+}
+
+// replace drops the message of a conflating class that waits for the channel, if there is one: a newer one comes.
+func (q *Queue) replace(c int32, channel string) {
+	if n, ok := q.classes[c].latest[channel]; ok {
+		q.drop(n, conflated)
+	}
 }
 
 // Fits tells whether a message of this size could be pushed without anything being dropped.
@@ -193,11 +239,14 @@ func (q *Queue) Pop() (*Item, *Gap) {
 		return nil, nil
 	}
 	n := q.head - 1
-	item, gap := q.nodes[n].item, q.nodes[n].gap
+	item, gap, class := q.nodes[n].item, q.nodes[n].gap, q.nodes[n].class
 	if gap != nil {
 		q.tell(n, gap)
 	}
 	q.unlink(n)
+	if class != none && q.classes[class].messages == 0 {
+		q.classes[class].latest = nil
+	}
 	return item, gap
 }
 
@@ -296,6 +345,9 @@ func (q *Queue) append(c int32, item *Item, after uint64) {
 	u.messages++
 	u.bytes += len(item.Bytes)
 	q.bytes += len(item.Bytes)
+	if u.latest != nil {
+		u.latest[item.Channel] = n
+	}
 	q.counts.Offered++
 	if len(q.gaps) > 0 {
 		if g, ok := q.gaps[item.Channel]; ok {
@@ -314,7 +366,11 @@ func (q *Queue) dropNewest(c int32, item *Item, after uint64) Verdict {
 	}
 	n := q.link(none)
 	q.nodes[n].after = q.delivered(item, after)
-	q.makeGap(n, q.classes[c].class, item)
+	reason := q.classes[c].class.Policy
+	if reason == Conflate {
+		reason = DropNewest
+	}
+	q.makeGap(n, q.classes[c].class, item, reason.String())
 	if len(q.gaps) > maxGaps {
 		return Overflow
 	}
@@ -330,10 +386,14 @@ func (q *Queue) sealed(n int32) bool {
 	return next != none
 }
 
-// drop removes message n, the oldest of its class that may be dropped, and leaves a gap in its place. As it is the oldest, nothing
+// drop removes message n, the oldest of its channel that may be dropped, and leaves a gap in its place. As it is the oldest, nothing
 // of its channel that could be lost waits before it but a gap, which then is lengthened instead.
-func (q *Queue) drop(n int32) {
-	q.counts.Dropped++
+func (q *Queue) drop(n int32, reason string) {
+	if reason == conflated {
+		q.counts.Conflated++
+	} else {
+		q.counts.Dropped++
+	}
 	item := q.nodes[n].item
 	if g, ok := q.gaps[item.Channel]; ok {
 		q.nodes[g].gap.Dropped++
@@ -347,14 +407,14 @@ func (q *Queue) drop(n int32) {
 	q.unlinkClass(n)
 	q.nodes[n].item = nil
 	q.nodes[n].class = none
-	q.makeGap(n, u.class, item)
+	q.makeGap(n, u.class, item, reason)
 	q.nodes[n].sealed = true
 }
 
 // makeGap makes of node n a gap in the place of message first.
-func (q *Queue) makeGap(n int32, class *Class, first *Item) {
+func (q *Queue) makeGap(n int32, class *Class, first *Item, reason string) {
 	q.nodes[n].gap = &Gap{
-		Channel: first.Channel, After: q.nodes[n].after, Dropped: 1, Reason: class.Policy.String(),
+		Channel: first.Channel, After: q.nodes[n].after, Dropped: 1, Reason: reason,
 		Recoverable: class.History && first.Offset > 0,
 	}
 	q.nodes[n].sealed = false
@@ -466,6 +526,9 @@ func (q *Queue) unlinkClass(n int32) {
 		u.tail = prev
 	}
 	q.nodes[n].prevC, q.nodes[n].nextC = none, none
+	if u.latest != nil && u.latest[q.nodes[n].item.Channel] == n {
+		delete(u.latest, q.nodes[n].item.Channel)
+	}
 }
 
 // keepNodes is how many nodes an empty queue keeps, so that a client that is served at once costs no allocation per message.

@@ -19,8 +19,9 @@ type waiting struct {
 
 // naive is the queue as a slice that every question goes through from the start.
 type naive struct {
-	entries []waiting
-	counts  Counts
+	entries    []waiting
+	counts     Counts
+	conflating map[*Class]bool
 }
 
 func (m *naive) usage(class *Class) (messages, bytes int) {
@@ -72,22 +73,52 @@ func (m *naive) next(i int, channel string) (message int, direct bool) {
 	return -1, direct
 }
 
-func (m *naive) gap(class *Class, stamp int, item *Item) waiting {
-	return waiting{stamp: stamp, missing: []*Item{item}, gap: &Gap{
-		Channel: item.Channel, Reason: class.Policy.String(), Recoverable: class.History,
-	}}
+func (m *naive) gap(class *Class, stamp int, item *Item, reason string) waiting {
+	return waiting{stamp: stamp, missing: []*Item{item}, gap: &Gap{Channel: item.Channel, Reason: reason, Recoverable: class.History}}
 }
 
 // lose drops the waiting message i.
-func (m *naive) lose(i int) {
-	m.counts.Dropped++
+func (m *naive) lose(i int, reason string) {
+	if reason == "conflated" {
+		m.counts.Conflated++
+	} else {
+		m.counts.Dropped++
+	}
 	lost := m.entries[i]
 	if g := m.gapOf(lost.item.Channel); g >= 0 {
 		m.entries[g].missing = append(m.entries[g].missing, lost.item)
 		m.entries = append(m.entries[:i], m.entries[i+1:]...)
 		return
 	}
-	m.entries[i] = m.gap(lost.class, lost.stamp, lost.item)
+	m.entries[i] = m.gap(lost.class, lost.stamp, lost.item, reason)
+}
+
+// newest is the last message of the class and channel that may be dropped; -1 where there is none.
+func (m *naive) newest(class *Class, channel string) int {
+	for i := len(m.entries) - 1; i >= 0; i-- {
+		if e := m.entries[i]; e.class == class && e.item.Channel == channel && !e.promised {
+			return i
+		}
+	}
+	return -1
+}
+
+// replace drops what waits of the channel while the class conflates.
+func (m *naive) replace(class *Class, channel string) {
+	if i := m.newest(class, channel); m.conflating[class] && i >= 0 {
+		m.lose(i, "conflated")
+	}
+}
+
+// conflate leaves of each channel of the class the newest message.
+func (m *naive) conflate(class *Class) {
+	for i := 0; !m.conflating[class] && i < len(m.entries); i++ {
+		if e := m.entries[i]; e.class == class && !e.promised && m.newest(class, e.item.Channel) != i {
+			m.lose(i, "conflated")
+			i = -1 // from the start again
+		}
+	}
+	m.conflating[class] = true
 }
 
 // refuse drops a message that does not get in.
@@ -100,11 +131,21 @@ func (m *naive) refuse(class *Class, stamp int, item *Item) {
 			return
 		}
 	}
-	m.entries = append(m.entries, m.gap(class, stamp, item))
+	reason := class.Policy
+	if reason == Conflate {
+		reason = DropNewest
+	}
+	m.entries = append(m.entries, m.gap(class, stamp, item, reason.String()))
 }
 
 func (m *naive) push(class *Class, stamp int, item *Item) Verdict {
+	m.replace(class, item.Channel)
 	if !m.fits(class, len(item.Bytes)) {
+		oldest := func(reason string) {
+			for i := m.oldest(class); i >= 0 && !m.fits(class, len(item.Bytes)); i = m.oldest(class) {
+				m.lose(i, reason)
+			}
+		}
 		switch class.Policy {
 		case Block:
 			return Blocked
@@ -113,13 +154,15 @@ func (m *naive) push(class *Class, stamp int, item *Item) Verdict {
 			m.counts.Dropped++
 			return Overflow
 		case DropOldest:
-			for i := m.oldest(class); i >= 0 && !m.fits(class, len(item.Bytes)); i = m.oldest(class) {
-				m.lose(i)
-			}
+			oldest("drop_oldest")
 		case DropAll:
 			for i := m.oldest(class); i >= 0; i = m.oldest(class) {
-				m.lose(i)
+				m.lose(i, "drop_all")
 			}
+		case Conflate:
+			m.conflate(class)
+			m.replace(class, item.Channel)
+			oldest("drop_oldest")
 		}
 		if !m.fits(class, len(item.Bytes)) {
 			m.refuse(class, stamp, item)
@@ -137,6 +180,11 @@ func (m *naive) pop() (waiting, bool) {
 	}
 	first := m.entries[0]
 	m.entries = m.entries[1:]
+	if first.class != nil {
+		if messages, _ := m.usage(first.class); messages == 0 {
+			m.conflating[first.class] = false
+		}
+	}
 	if first.gap != nil {
 		if i, direct := m.next(0, first.gap.Channel); i >= 0 && direct && m.entries[i].item.Offset > 0 {
 			first.gap.Before = m.entries[i].item.Offset
@@ -176,12 +224,12 @@ type scene struct {
 }
 
 func drawScene(t *rapid.T) *scene {
-	s := &scene{T: t, offset: 100}
+	s := &scene{T: t, offset: 100, model: naive{conflating: make(map[*Class]bool)}}
 	for i := range rapid.IntRange(1, 3).Draw(t, "classes") {
 		s.classes = append(s.classes, &Class{
 			MaxMessages: rapid.IntRange(1, 5).Draw(t, fmt.Sprint("messages of ", i)),
 			MaxBytes:    rapid.SampledFrom([]int{8, 20, 1000}).Draw(t, fmt.Sprint("bytes of ", i)),
-			Policy:      Policy(rapid.IntRange(int(DropOldest), int(Disconnect)).Draw(t, fmt.Sprint("policy of ", i))),
+			Policy:      Policy(rapid.IntRange(int(DropOldest), int(Conflate)).Draw(t, fmt.Sprint("policy of ", i))),
 			History:     rapid.Bool().Draw(t, fmt.Sprint("history of ", i)),
 		})
 	}
@@ -353,7 +401,7 @@ func TestQueueAgainstModel(t *testing.T) {
 			s.pop()
 			s.check()
 		}
-		if c := s.queue.Counts(); c.Offered != c.Dropped+s.got {
+		if c := s.queue.Counts(); c.Offered != c.Dropped+c.Conflated+s.got {
 			t.Fatalf("%+v, but %d were delivered", c, s.got)
 		}
 		for _, src := range s.sources {

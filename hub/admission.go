@@ -127,6 +127,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	settings := h.Settings()
 	c.ws = ws
 	c.subprotocol = ws.Subprotocol()
+	c.lines = c.subprotocol == protocol.SubprotocolNDJSON
 	c.limit = settings.MaxMessageSize
 	c.nextPing = now.Add(settings.HeartbeatInterval)
 	ws.SetReadLimit(c.limit)
@@ -157,6 +158,7 @@ func (h *Hub) forget(c *Conn, err error) {
 	h.stats.sentBytes.Add(s.SentBytes)
 	h.stats.offered.Add(s.Offered)
 	h.stats.dropped.Add(s.Dropped)
+	h.stats.conflated.Add(s.Conflated)
 	h.mu.Lock()
 	delete(h.conns, c.id)
 	c.slot.releaseLocked()
@@ -172,7 +174,7 @@ func (h *Hub) forget(c *Conn, err error) {
 		entry.Write(zap.String("hub", h.name), zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
 			zap.String("user", c.identity.User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
 			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received), zap.Uint64("sent", s.Sent),
-			zap.Uint64("dropped", s.Dropped), zap.NamedError("cause", unlessUsual(err)))
+			zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated), zap.NamedError("cause", unlessUsual(err)))
 	}
 }
 

@@ -61,6 +61,7 @@ type Conn struct {
 	meta        Meta
 	connectedAt time.Time
 	subprotocol string
+	lines       bool            // several messages may share a frame, a line each
 	socket      net.Conn        // the client's connection itself
 	raw         syscall.RawConn // for writes that do not block; nil where the socket has no file of its own, as under TLS
 	ws          *websocket.Conn // reads the frames; it writes only control frames, through ours
@@ -135,8 +136,9 @@ type ConnStats struct {
 	ReceivedBytes uint64            `json:"bytes_received"`
 	Sent          uint64            `json:"messages_sent"`
 	SentBytes     uint64            `json:"bytes_sent"`
-	Offered       uint64            `json:"messages_offered"` // channel messages it was due
-	Dropped       uint64            `json:"messages_dropped"` // and those of them that were dropped
+	Offered       uint64            `json:"messages_offered"`   // channel messages it was due
+	Dropped       uint64            `json:"messages_dropped"`   // and those of them that were dropped
+	Conflated     uint64            `json:"messages_conflated"` // and those that a newer one of their channel replaced
 	Queued        int               `json:"messages_queued"`
 	QueuedBytes   int               `json:"bytes_queued"` // streams included
 }
@@ -152,7 +154,7 @@ func (c *Conn) Stats() ConnStats {
 	defer c.mu.Unlock()
 	s.Sent, s.SentBytes = c.sent, c.sentB
 	counts := c.queue.Counts()
-	s.Offered, s.Dropped = counts.Offered, counts.Dropped
+	s.Offered, s.Dropped, s.Conflated = counts.Offered, counts.Dropped, counts.Conflated
 	s.Queued = c.queue.Len() + c.lane.Len()
 	s.QueuedBytes = c.queue.Bytes() + c.lane.Bytes() + len(c.rest)
 	return s

@@ -35,6 +35,17 @@ func putHeader(buf []byte) (start int) {
 	return start
 }
 
+// payload is the message in a text frame of ours.
+func payload(frame []byte) []byte {
+	switch frame[1] {
+	case 126:
+		return frame[4:]
+	case 127:
+		return frame[10:]
+	}
+	return frame[2:]
+}
+
 // frame makes a text frame of a message.
 func frame(msg []byte) []byte {
 	buf := make([]byte, maxHeader+len(msg))

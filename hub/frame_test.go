@@ -21,9 +21,9 @@ func TestFrameHeaders(t *testing.T) {
 		{1 << 16, []byte{0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0}},
 	}
 	for _, test := range tests {
-		payload := bytes.Repeat([]byte{'x'}, test.size)
-		got := frame(payload)
-		if !bytes.HasPrefix(got, test.want) || !bytes.Equal(got[len(test.want):], payload) {
+		msg := bytes.Repeat([]byte{'x'}, test.size)
+		got := frame(msg)
+		if !bytes.HasPrefix(got, test.want) || !bytes.Equal(got[len(test.want):], msg) || !bytes.Equal(payload(got), msg) {
 			t.Errorf("%d bytes: header %x", test.size, got[:min(len(got), 10)])
 		}
 	}

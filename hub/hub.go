@@ -43,8 +43,10 @@ type Hub struct {
 // counters are the hub's totals.
 type counters struct {
 	accepted, received, published, duplicates atomic.Uint64
-	sent, sentBytes, offered, dropped         atomic.Uint64 // of connections that have ended
 	slow, shed, blocked, unhealthy            atomic.Uint64
+
+	// Of connections that have ended.
+	sent, sentBytes, offered, dropped, conflated atomic.Uint64
 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.

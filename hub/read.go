@@ -56,16 +56,29 @@ func (c *Conn) readMessage(r io.Reader) error {
 		c.Close(protocol.CloseInvalidPayload, "the message is not UTF-8")
 		return fmt.Errorf("text that is not UTF-8")
 	}
+	if !c.lines {
+		c.receive(buf.Bytes())
+		return nil
+	}
+	for line := range bytes.SplitSeq(buf.Bytes(), []byte{'\n'}) {
+		if len(bytes.TrimSpace(line)) > 0 {
+			c.receive(line)
+		}
+	}
+	return nil
+}
+
+// receive hands one message to the receiver, and waits until the client has taken enough of the answers for another.
+func (c *Conn) receive(msg []byte) {
 	c.received.Add(1)
 	c.hub.stats.received.Add(1)
 	if c.isClosing() {
-		return nil
+		return
 	}
-	if c.receiver.Receive(buf.Bytes()) {
+	if c.receiver.Receive(msg) {
 		c.lastActive.Store(time.Now().UnixNano())
 	}
 	c.waitReplies()
-	return nil
 }
 
 func (c *Conn) isClosing() bool {

@@ -14,8 +14,9 @@ type Stats struct {
 	Duplicates       uint64 `json:"messages_duplicate_total"`
 	Sent             uint64 `json:"messages_sent_total"`
 	SentBytes        uint64 `json:"bytes_sent_total"`
-	Offered          uint64 `json:"messages_offered_total"` // deliveries that connections were due
-	Dropped          uint64 `json:"messages_dropped_total"` // and those of them that were dropped
+	Offered          uint64 `json:"messages_offered_total"`   // deliveries that connections were due
+	Dropped          uint64 `json:"messages_dropped_total"`   // and those of them that were dropped
+	Conflated        uint64 `json:"messages_conflated_total"` // and those that a newer one of their channel replaced
 	QueuedBytes      int64  `json:"bytes_queued"`
 	TooSlow          uint64 `json:"connections_stalled_total"`   // closed because a socket took nothing
 	Shed             uint64 `json:"connections_shed_total"`      // closed because the hub held too much
@@ -41,11 +42,13 @@ func (h *Hub) Stats() Stats {
 		s.SentBytes += cs.SentBytes
 		s.Offered += cs.Offered
 		s.Dropped += cs.Dropped
+		s.Conflated += cs.Conflated
 	}
 	s.Sent += h.stats.sent.Load()
 	s.SentBytes += h.stats.sentBytes.Load()
 	s.Offered += h.stats.offered.Load()
 	s.Dropped += h.stats.dropped.Load()
+	s.Conflated += h.stats.conflated.Load()
 	h.mu.Lock()
 	s.Refused = h.slots.refused
 	h.mu.Unlock()

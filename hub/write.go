@@ -9,8 +9,11 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// maxWrite is how many bytes are gathered for one write.
-const maxWrite = 64 << 10
+// maxWrite is how many bytes are gathered for one write; keepWrite is what a writer begins with.
+const (
+	maxWrite  = 64 << 10
+	keepWrite = 1 << 10
+)
 
 // writer gathers frames and writes them without blocking. A shard has one of its own; others take one from a pool.
 type writer struct {
@@ -188,53 +191,84 @@ func (c *Conn) waitingLocked() bool {
 	return len(c.rest) > 0 || len(c.controls) > 0 || c.queue.Len() > 0 || c.lane.Len() > 0 || c.lastFrame != nil
 }
 
+// put adds a framed message to what is to be written: as it is, or as another line of the one frame that w.buf becomes.
+func (w *writer) put(framed []byte, lines bool) {
+	if !lines {
+		w.buf = append(w.buf, framed...)
+		return
+	}
+	if len(w.buf) > maxHeader {
+		w.buf = append(w.buf, '\n')
+	}
+	w.buf = append(w.buf, payload(framed)...)
+}
+
 // gatherLocked takes what is to be written next into w.out: control frames, then messages and replies in their order, then what
 // query streams have, then the close frame. It tells whether there is anything.
 func (c *Conn) gatherLocked(w *writer) bool {
-	w.buf = append(w.buf[:0], c.controls...)
-	c.controls, c.pong = nil, false
+	if w.buf == nil {
+		w.buf = make([]byte, 0, keepWrite)
+	}
+	w.buf = w.buf[:0]
+	if len(c.controls) > 0 {
+		w.buf = append(w.buf, c.controls...)
+		c.controls, c.pong = nil, false
+		if c.lines {
+			// The frame of lines is made around what follows.
+			w.out = w.buf
+			return true
+		}
+	}
+	start := 0
+	if c.lines {
+		start = maxHeader
+		w.buf = w.buf[:maxHeader]
+	}
 	before := c.queue.Bytes() + c.lane.Bytes()
-	for len(w.buf) < maxWrite {
-		item, gap := c.queue.Pop()
-		if item == nil && gap == nil {
-			break
-		}
-		c.sent++
-		if gap != nil {
-			w.buf = append(w.buf, frame(protocol.AppendGap(nil, protocol.Gap(*gap)))...)
-			continue
-		}
-		if len(w.buf) == 0 && len(item.Bytes) >= maxWrite {
-			// Large frames are shared by all receivers and not copied.
-			w.out = item.Bytes
-			c.gatheredLocked(before)
-			return true
-		}
-		w.buf = append(w.buf, item.Bytes...)
-	}
-	for len(w.buf) < maxWrite {
-		msg := c.lane.Pop()
-		if msg == nil {
-			break
-		}
-		c.sent++
-		if len(w.buf) == 0 && len(msg) >= maxWrite {
-			w.out = msg
-			c.gatheredLocked(before)
-			return true
-		}
-		w.buf = append(w.buf, msg...)
-	}
+	large := c.gatherMessagesLocked(w, start)
 	c.gatheredLocked(before)
+	if large {
+		return true
+	}
+	from := start
+	if c.lines && len(w.buf) > maxHeader {
+		from = putHeader(w.buf)
+	}
 	if c.lastFrame != nil && c.queue.Len() == 0 && c.lane.Len() == 0 {
 		w.buf = append(w.buf, c.lastFrame...)
 		c.lastFrame = nil
 	}
-	w.out = w.buf
+	w.out = w.buf[from:]
 	if cap(w.buf) > 4*maxWrite {
 		w.buf = nil
 	}
 	return len(w.out) > 0
+}
+
+// gatherMessagesLocked takes messages into w.buf, in which they begin at start. It tells whether it has put a large one into w.out
+// instead: those are shared by all receivers and not copied.
+func (c *Conn) gatherMessagesLocked(w *writer, start int) (large bool) {
+	for len(w.buf) < maxWrite {
+		item, gap := c.queue.Pop()
+		var framed []byte
+		switch {
+		case gap != nil:
+			framed = frame(protocol.AppendGap(nil, protocol.Gap(*gap)))
+		case item != nil:
+			framed = item.Bytes
+		default:
+			if framed = c.lane.Pop(); framed == nil {
+				return false
+			}
+		}
+		c.sent++
+		if len(w.buf) == start && len(framed) >= maxWrite {
+			w.out = framed
+			return true
+		}
+		w.put(framed, c.lines)
+	}
+	return false
 }
 
 // gatheredLocked tells those who waited for the queue to drain.

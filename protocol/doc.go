@@ -6,3 +6,6 @@ package protocol
 
 // Subprotocol is the WebSocket subprotocol that this package speaks: one JSON object per text frame.
 const Subprotocol = "neuroquantum.v1"
+
+// SubprotocolNDJSON is the same with several objects in a frame, a line each, in either direction.
+const SubprotocolNDJSON = "neuroquantum.v1.ndjson"
