@@ -32,7 +32,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // misspelling, or believes that it works.
 var later = map[string]bool{
 	"max_watches": true, "auth_timeout": true, "drain": true, "jwt": true, "allow_raw_sql": true,
-	"presence": true, "watch": true, "table": true, "url": true, "body": true, "on": true,
+	"watch": true, "table": true, "url": true, "body": true, "on": true,
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -59,8 +59,9 @@ var later = map[string]bool{
 //		metadata                 <name> <placeholder>
 //		channel <pattern> {
 //			history <messages> [<age>]
+//			presence
 //			queue   <messages> <size> [<policy>]
-//			allow   subscribe|publish|history <terms...>
+//			allow   subscribe|publish|history|presence <terms...>
 //		}
 //		broker <module> ...
 //		stream {
@@ -361,6 +362,9 @@ func (h *Handler) unmarshalChannel(d *caddyfile.Dispenser) error {
 		case "history":
 			c.History = new(History)
 			return true, argsOr(d, 1, number(&c.History.Messages), duration(&c.History.Age))
+		case "presence":
+			c.Presence = true
+			return true, args(d)
 		case "queue":
 			c.Queue = new(Queue)
 			return true, c.Queue.unmarshal(d)
@@ -384,13 +388,12 @@ func (c *Channel) unmarshalAllow(d *caddyfile.Dispenser) error {
 	if len(given) < 2 {
 		return d.Err("allow: give a verb and at least one term, such as: allow subscribe anyone")
 	}
-	verbs := map[string]*[]string{"subscribe": &c.Allow.Subscribe, "publish": &c.Allow.Publish, "history": &c.Allow.History}
+	verbs := map[string]*[]string{
+		"subscribe": &c.Allow.Subscribe, "publish": &c.Allow.Publish, "history": &c.Allow.History, "presence": &c.Allow.Presence,
+	}
 	terms := verbs[given[0]]
 	if terms == nil {
-		if later[given[0]] {
-			return d.Errf("allow %s is not available in this version", given[0])
-		}
-		return d.Errf("allow: unknown verb %s: use subscribe, publish or history", given[0])
+		return d.Errf("allow: unknown verb %s: use subscribe, publish, history or presence", given[0])
 	}
 	*terms = append(*terms, given[1:]...)
 	return checkTerms(d, given[1:])

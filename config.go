@@ -97,6 +97,7 @@ type Allow struct {
 	Subscribe []string `json:"subscribe,omitempty"`
 	Publish   []string `json:"publish,omitempty"`
 	History   []string `json:"history,omitempty"`
+	Presence  []string `json:"presence,omitempty"`
 }
 
 // Channel is what holds for the channels of one pattern. The first block whose pattern matches a channel rules it.
@@ -105,6 +106,8 @@ type Channel struct {
 	Pattern string `json:"pattern"`
 	// How much is kept. Default: nothing; the channel's messages then have no offset.
 	History *History `json:"history,omitempty"`
+	// Keep who is subscribed, and tell those who ask. Default: no.
+	Presence bool `json:"presence,omitempty"`
 	// The queue for messages of this block's channels. Default: the handler's queue.
 	Queue *Queue `json:"queue,omitempty"`
 	// Who may do what. Default: nobody anything.
@@ -278,7 +281,7 @@ func (c *Channel) rule(standard *Queue) (*hub.Rule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("channel %q: %w", c.Pattern, err)
 	}
-	rule := &hub.Rule{Pattern: pattern}
+	rule := &hub.Rule{Pattern: pattern, Presence: c.Presence}
 	if c.History != nil {
 		if c.History.Messages < 1 || c.History.Age < 0 {
 			return nil, fmt.Errorf("channel %q: history needs a positive number of messages and no negative age", c.Pattern)
@@ -294,6 +297,7 @@ func (c *Channel) rule(standard *Queue) (*hub.Rule, error) {
 	}
 	for verb, terms := range map[string][]string{
 		"subscribe": c.Allow.Subscribe, "publish": c.Allow.Publish, "history": c.Allow.History,
+		"presence": c.Allow.Presence,
 	} {
 		for _, text := range terms {
 			term, err := access.ParseTerm(text)

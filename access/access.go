@@ -58,13 +58,14 @@ type Rules struct {
 	Subscribe Terms
 	Publish   Terms
 	History   Terms
+	Presence  Terms
 }
 
 // Open are the rules of a hub without any channel block: anyone may do anything.
-var Open = Rules{Subscribe: Terms{Anyone}, Publish: Terms{Anyone}, History: Terms{Anyone}}
+var Open = Rules{Subscribe: Terms{Anyone}, Publish: Terms{Anyone}, History: Terms{Anyone}, Presence: Terms{Anyone}}
 
 // Verbs are what can be allowed of a channel.
-var Verbs = []string{"subscribe", "publish", "history"}
+var Verbs = []string{"subscribe", "publish", "history", "presence"}
 
 // Add allows a verb under one more term. It tells whether the verb exists.
 func (r *Rules) Add(verb string, term Term) bool {
@@ -76,6 +77,8 @@ func (r *Rules) Add(verb string, term Term) bool {
 		terms = &r.Publish
 	case "history":
 		terms = &r.History
+	case "presence":
+		terms = &r.Presence
 	default:
 		return false
 	}

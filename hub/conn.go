@@ -70,15 +70,16 @@ type Conn struct {
 	ended       chan struct{} // closed when all of the connection has ended
 
 	// Owned by the shard.
-	subs     map[string]*subscription
-	mark     uint64 // Sequence of the last message that was pushed
-	resume   uint64 // while catching: the offset up to which all history messages are pushed
-	round    uint64 // of fetching history: an answer to an earlier one is of no use
-	nextPing time.Time
-	limit    int64 // the read limit in force
-	dirty    bool
-	catching bool // history messages come from history until it has caught up
-	warned   bool // of its health
+	subs      map[string]*subscription
+	mark      uint64 // Sequence of the last message that was pushed
+	announced uint64 // turn of the last presence event that was pushed
+	resume    uint64 // while catching: the offset up to which all history messages are pushed
+	round     uint64 // of fetching history: an answer to an earlier one is of no use
+	nextPing  time.Time
+	limit     int64 // the read limit in force
+	dirty     bool
+	catching  bool // history messages come from history until it has caught up
+	warned    bool // of its health
 
 	// Counters.
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client

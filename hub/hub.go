@@ -33,6 +33,8 @@ type Hub struct {
 	gate     gate
 	queued   atomic.Int64 // bytes waiting for all connections
 	stats    counters
+	presence *presence
+	watching atomic.Int64 // subscriptions that want presence events
 
 	mu     sync.Mutex
 	closed bool
@@ -53,6 +55,7 @@ type counters struct {
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
 	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots()}
 	h.settings.Store(settings)
+	h.presence = newPresence(h)
 	for range runtime.GOMAXPROCS(0) {
 		h.shards = append(h.shards, newShard(h))
 	}
@@ -75,7 +78,12 @@ func (h *Hub) Name() string { return h.name }
 func (h *Hub) Settings() *Settings { return h.settings.Load() }
 
 // Configure puts new settings in force, also for the connections that are open.
-func (h *Hub) Configure(s *Settings) { h.settings.Store(s) }
+func (h *Hub) Configure(settings *Settings) {
+	h.settings.Store(settings)
+	for _, s := range h.shards {
+		s.post(letter{command: s.reattend})
+	}
+}
 
 // Broker is the hub's broker.
 func (h *Hub) Broker() Broker { return h.broker }
@@ -195,6 +203,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	}
 	h.closed = true
 	h.mu.Unlock()
+	h.presence.close()
 	// A connection that was being made when the hub closed is found by a later round.
 	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
 		h.sendAway(ctx, conns)

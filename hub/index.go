@@ -16,6 +16,9 @@ type subscription struct {
 	// to it are not for it.
 	from uint64
 	at   int // index in its list
+
+	member bool          // presence counts it
+	watch  *subscription // stands in the shard's watches where the client wants presence events; nil where not
 }
 
 // list is a set of subscriptions that match the same names. Order does not matter, so that removal is cheap.

@@ -33,10 +33,11 @@ type Settings struct {
 
 // Rule is what holds for the channels of one pattern.
 type Rule struct {
-	Pattern protocol.Pattern
-	History Retention
-	Queue   flow.Class
-	Allow   access.Rules
+	Pattern  protocol.Pattern
+	History  Retention
+	Presence bool // who is subscribed is kept and told
+	Queue    flow.Class
+	Allow    access.Rules
 }
 
 // Retention is how much of a channel is kept: at most Messages, none older than Age.

@@ -17,6 +17,7 @@ type shard struct {
 	// Owned by run.
 	conns     map[*Conn]struct{}
 	index     index
+	watches   index   // the subscriptions that want presence events
 	processed uint64  // Sequence of the last message taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
@@ -37,7 +38,7 @@ type letter struct {
 
 func newShard(h *Hub) *shard {
 	return &shard{
-		hub: h, done: make(chan struct{}), conns: make(map[*Conn]struct{}), index: newIndex(), wake: make(chan struct{}, 1),
+		hub: h, done: make(chan struct{}), conns: make(map[*Conn]struct{}), index: newIndex(), watches: newIndex(), wake: make(chan struct{}, 1),
 	}
 }
 
@@ -231,8 +232,10 @@ func (s *shard) register(c *Conn) {
 
 // unregister forgets a connection and its subscriptions.
 func (s *shard) unregister(c *Conn) {
-	for _, sub := range c.subs {
+	for pattern, sub := range c.subs {
 		s.index.remove(sub)
+		s.attend(sub, false, false, true)
+		delete(c.subs, pattern)
 	}
 	c.subs = nil
 	c.subCount.Store(0)

@@ -23,6 +23,7 @@ type Stats struct {
 	Unhealthy        uint64 `json:"connections_unhealthy_total"` // closed because too much was dropped for them
 	CaughtUp         uint64 `json:"blocked_total"`               // times that the policy block stopped feeding a connection
 	MessagesInFlight int64  `json:"messages_in_flight"`
+	Members          int64  `json:"presence_members"` // subscriptions that presence counts
 }
 
 // Stats tells how the hub stands. It asks every shard and so waits for them.
@@ -31,7 +32,7 @@ func (h *Hub) Stats() Stats {
 		Accepted: h.stats.accepted.Load(), Received: h.stats.received.Load(), Published: h.stats.published.Load(),
 		Duplicates: h.stats.duplicates.Load(), QueuedBytes: h.queued.Load(), TooSlow: h.stats.slow.Load(),
 		Shed: h.stats.shed.Load(), Unhealthy: h.stats.unhealthy.Load(), CaughtUp: h.stats.blocked.Load(),
-		MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)),
+		Members: h.presence.members.Load(), MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)),
 	}
 	conns := h.Connections()
 	s.Connections = len(conns)

@@ -15,6 +15,7 @@ type Subscribe struct {
 	Rules    []*Rule
 	Since    *protocol.Position // replay all behind it
 	Last     int                // or the newest so many; 0 none
+	Presence bool               // tell of joins and leaves
 }
 
 // Subscribe adds subscriptions and answers the client: a confirmation for each, then what is replayed, then live messages, with
@@ -76,6 +77,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 			}
 		}
 		c.pushReply(frame(protocol.AppendSubscribed(nil, done)))
+		s.attend(sub, s.hub.Settings().attends(pattern), req.Presence, false)
 	}
 	s.touch(c)
 	if r == nil {
@@ -122,6 +124,7 @@ func (s *shard) unsubscribe(c *Conn, id protocol.ID, channels []string) {
 		if sub := c.subs[channel]; sub != nil {
 			s.index.remove(sub)
 			delete(c.subs, channel)
+			s.attend(sub, false, false, false)
 		}
 		c.pushReply(frame(protocol.AppendUnsubscribed(nil, channel, time.Now(), id)))
 	}

@@ -138,6 +138,38 @@ func AppendChannelMessage(dst []byte, channel string, data []byte, at time.Time,
 	return append(dst, '}'), from, to
 }
 
+// AppendMember appends a member of a channel. user is empty for an anonymous client.
+func AppendMember(dst []byte, connectionID, user string, since time.Time) []byte {
+	dst = AppendString(append(dst, `{"connection_id":`...), connectionID)
+	if user != "" {
+		dst = appendText(dst, "user", user)
+	}
+	return append(AppendTime(appendName(dst, "since"), since), '}')
+}
+
+// AppendPresence appends `presence`. members are as AppendMember makes them; count may be larger than their number.
+func AppendPresence(dst []byte, id ID, channel string, members [][]byte, count int) []byte {
+	dst = appendText(appendID(begin(dst, "presence"), id), "channel", channel)
+	dst = append(appendName(dst, "members"), '[')
+	for i, m := range members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, m...)
+	}
+	return append(appendInt(append(dst, ']'), "count", int64(count)), '}')
+}
+
+// AppendPresenceEvent appends `presence_join` or `presence_leave`. member is as AppendMember makes it.
+func AppendPresenceEvent(dst []byte, join bool, channel string, member []byte) []byte {
+	typ := "presence_leave"
+	if join {
+		typ = "presence_join"
+	}
+	dst = appendText(begin(dst, typ), "channel", channel)
+	return append(append(appendName(dst, "member"), member...), '}')
+}
+
 // Published is what `published` tells the publisher.
 type Published struct {
 	ID        ID

@@ -16,7 +16,7 @@ func forbidden() *protocol.Error {
 // subscribe checks each channel by itself: what is wrong with one is told with its name and does not hinder the others.
 func (s *Session) subscribe(req protocol.Request) {
 	settings := s.env.Hub.Settings()
-	ask := hub.Subscribe{ID: req.ID, Since: req.Since, Last: min(req.History, maxHistory)}
+	ask := hub.Subscribe{ID: req.ID, Since: req.Since, Last: min(req.History, maxHistory), Presence: req.Presence}
 	seen := make(map[string]bool, len(req.Channels))
 	for _, channel := range req.Channels {
 		pattern, err := protocol.ParsePattern(channel)
@@ -30,6 +30,8 @@ func (s *Session) subscribe(req protocol.Request) {
 			s.fail(req, channel, forbidden())
 		case req.History > 0 && !rule.History.Keeps():
 			s.fail(req, channel, noHistory())
+		case req.Presence && !s.mayPresence(rule):
+			s.fail(req, channel, noPresence())
 		case !seen[channel]:
 			seen[channel] = true
 			ask.Patterns = append(ask.Patterns, pattern)
@@ -39,6 +41,30 @@ func (s *Session) subscribe(req protocol.Request) {
 	if len(ask.Patterns) > 0 {
 		s.conn.Subscribe(s.ctx, ask)
 	}
+}
+
+// mayPresence tells whether the client may see who is in the channels of a rule.
+func (s *Session) mayPresence(rule *hub.Rule) bool {
+	return rule.Presence && rule.Allow.Presence.Allow(s.conn.Identity())
+}
+
+// noPresence does not say whether presence is not kept or not for this client.
+func noPresence() *protocol.Error {
+	return protocol.Errorf(protocol.Forbidden, "the presence of this channel is not open to you")
+}
+
+func (s *Session) presence(req protocol.Request) {
+	channel := req.Channels[0]
+	if err := protocol.CheckName(channel); err != nil {
+		s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
+		return
+	}
+	rule := s.env.Hub.Settings().RuleFor(channel)
+	if rule == nil || !s.mayPresence(rule) {
+		s.fail(req, channel, noPresence())
+		return
+	}
+	s.conn.Presence(req.ID, channel, rule)
 }
 
 func noHistory() *protocol.Error {

@@ -150,6 +150,8 @@ func (s *Session) handle(req protocol.Request) {
 		s.publish(req)
 	case protocol.TypeHistory:
 		s.history(req)
+	case protocol.TypePresence:
+		s.presence(req)
 	case protocol.TypeStreamQuery:
 		s.streamQuery(req)
 	case protocol.TypeCredit:
@@ -163,7 +165,7 @@ func (s *Session) handle(req protocol.Request) {
 	case protocol.TypePong, protocol.TypeMessage:
 	case protocol.TypeAuthenticate:
 		s.fail(req, "", protocol.Errorf(protocol.Unauthenticated, "this site takes no tokens"))
-	default: // presence, watch, unwatch: known to the protocol, not to this version
+	default: // watch, unwatch: known to the protocol, not to this version
 		s.fail(req, "", protocol.Errorf(protocol.UnknownType, "this server does not offer %q", req.Type))
 	}
 }
