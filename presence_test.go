@@ -11,6 +11,11 @@ import (
 const attended = `
 	rate_limit 1000000
 	user {http.request.header.X-User}
+	channel room/vip {
+		presence
+		allow subscribe anyone
+		allow presence user:chief
+	}
 	channel room/** {
 		presence
 		allow subscribe anyone
@@ -131,7 +136,7 @@ func TestPresenceOfPatterns(t *testing.T) {
 	watch(wide, "room/*")
 	expectEvent(named, "presence_join", "room/1", wide)
 	wide.Subscribe("room/1", "room/**")
-	other.Subscribe("room/2", "room/1")
+	other.Subscribe("room/vip", "room/2", "room/1") // of the first wide must not know
 	expectEvent(wide, "presence_join", "room/2", other)
 	expectEvent(wide, "presence_join", "room/1", other)
 	expectEvent(named, "presence_join", "room/1", other)

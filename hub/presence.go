@@ -112,7 +112,7 @@ func (p *presence) join(pattern protocol.Pattern, a attending) {
 // back takes a member of the user whose leave is held back, nil where there is none.
 func (at *attendance) back(user string) *member {
 	held := at.away[user]
-	if user == "" || len(held) == 0 {
+	if len(held) == 0 {
 		return nil
 	}
 	m := held[0]

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -248,5 +249,48 @@ func TestPresenceAgainstModel(t *testing.T) {
 			t.Fatalf("%d members, %d names, %d patterns, %d leaving, %d watching are left", p.members.Load(), len(p.names),
 				len(p.patterns), len(p.leaving), s.hub.watching.Load())
 		}
+	})
+}
+
+// TestPresenceCountsBeyondTheList: an answer names so many members, and counts all.
+func TestPresenceCountsBeyondTheList(t *testing.T) {
+	h := &Hub{}
+	h.presence = newPresence(h)
+	name := mustPattern(failer{}, "room/1")
+	for i := range maxMembers + 5 {
+		h.presence.join(name, attending{connection: fmt.Sprint(i)})
+	}
+	members, count := h.presence.listLocked("room/1", &Rule{Presence: true, Allow: access.Open})
+	if len(members) != maxMembers || count != maxMembers+5 {
+		t.Errorf("%d members, a count of %d", len(members), count)
+	}
+}
+
+// TestPresenceLeavesInTime: every leave that is held back is told after its delay, also one that comes when all earlier have been.
+func TestPresenceLeavesInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{}
+		h.presence = newPresence(h)
+		name := mustPattern(failer{}, "room/1")
+		for _, gap := range []time.Duration{0, time.Second, 10 * time.Second, leaveDelay} {
+			time.Sleep(gap)
+			a := attending{connection: gap.String()}
+			h.presence.join(name, a)
+			h.presence.leave(name, a, true)
+			if h.presence.members.Load() == 0 {
+				t.Errorf("after %v: it left at once", gap)
+			}
+		}
+		time.Sleep(leaveDelay - time.Nanosecond)
+		synctest.Wait()
+		if n := h.presence.members.Load(); n != 1 {
+			t.Errorf("%d members just before the last leaves", n)
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if n := h.presence.members.Load(); n != 0 {
+			t.Errorf("%d members are left", n)
+		}
+		h.presence.close()
 	})
 }
