@@ -119,6 +119,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	c.lane.Max = laneBytes
 	c.lastRead.Store(now.UnixNano())
 	c.lastActive.Store(now.UnixNano())
+	c.heard.Store(true) // it is about to say something
 	ws, err := websocket.Accept(&hijacker{w, c}, r, c.acceptOptions(u.Subprotocols))
 	if err != nil {
 		u.Slot.Release()

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -67,7 +68,14 @@ type Conn struct {
 	ws          *websocket.Conn // reads the frames; it writes only control frames, through ours
 	receiver    Receiver
 	slot        *Slot
+	poller      *poller       // waits for the client while it is silent; nil where the connection cannot park
+	pollKey     uint64        // the poller's, once it was parked
 	ended       chan struct{} // closed when all of the connection has ended
+
+	// Owned by the goroutine that reads.
+	frames    frames
+	inMessage bool
+	settled   bool // it cannot park
 
 	// Owned by the shard.
 	subs      map[string]*subscription
@@ -80,6 +88,8 @@ type Conn struct {
 	dirty     bool
 	catching  bool // history messages come from history until it has caught up
 	warned    bool // of its health
+
+	heard atomic.Bool // a message came since the shard looked last
 
 	// Counters.
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
@@ -102,6 +112,7 @@ type Conn struct {
 	lastFrame []byte        // the close frame, until it is taken for writing
 	cutLater  *time.Timer   // cuts the socket of a client that does not answer the close frame; set with closing
 	cut       bool          // the socket is closed
+	parked    bool          // no goroutine reads; the poller or closing the socket starts one
 	code      protocol.CloseCode
 	reason    string
 	sent      uint64 // messages
@@ -298,9 +309,15 @@ func (c *Conn) letRequestsLocked() {
 	}
 }
 
-// run is the connection's goroutine: it reads until the connection ends and then takes it down.
+// run is the connection's goroutine: it reads until the connection parks, or until it ends and then takes it down.
 func (c *Conn) run() {
 	err := c.read()
+	for errors.Is(err, errParked) {
+		if c.park() {
+			return
+		}
+		err = c.read()
+	}
 	c.linger(err)
 	c.end(err)
 }
@@ -320,6 +337,7 @@ func (c *Conn) linger(err error) {
 		return
 	}
 	_ = half.CloseWrite()
+	_ = c.socket.SetReadDeadline(time.Time{}) // the shard may have asked to park just before
 	var sink [512]byte
 	for {
 		if _, err := c.socket.Read(sink[:]); err != nil {
@@ -336,6 +354,9 @@ func (c *Conn) end(err error) {
 	c.waitWritten()
 	_ = c.ws.CloseNow()
 	c.cutSocket()
+	if c.poller != nil {
+		c.poller.forget(c)
+	}
 	c.hub.forget(c, err)
 	close(c.ended)
 }
@@ -359,4 +380,5 @@ func (c *Conn) cutSocket() {
 	}
 	c.mu.Unlock()
 	_ = c.socket.Close()
+	c.wake()
 }

@@ -10,6 +10,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,11 @@ type Hub struct {
 	queued   atomic.Int64 // bytes waiting for all connections
 	stats    counters
 	presence *presence
-	watching atomic.Int64 // subscriptions that want presence events
+	poller   func() *poller // made for the first connection that could park; nil where none can
+
+	parked     atomic.Bool  // the poller was made
+	parkAtOnce bool         // whatever a client said last; for tests
+	watching   atomic.Int64 // subscriptions that want presence events
 
 	mu     sync.Mutex
 	closed bool
@@ -56,6 +61,13 @@ func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub,
 	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots()}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)
+	h.poller = sync.OnceValue(func() *poller {
+		p, err := newPoller()
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			log.Warn("silent connections cost more memory than they need", zap.String("hub", name), zap.Error(err))
+		}
+		return p
+	})
 	for range runtime.GOMAXPROCS(0) {
 		h.shards = append(h.shards, newShard(h))
 	}
@@ -207,6 +219,9 @@ func (h *Hub) Close(ctx context.Context) error {
 	// A connection that was being made when the hub closed is found by a later round.
 	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
 		h.sendAway(ctx, conns)
+	}
+	if h.parked.Load() {
+		h.poller().close()
 	}
 	err := h.broker.Close()
 	for _, s := range h.shards {

@@ -50,6 +50,7 @@ func newHub(t testing.TB, s *hub.Settings) *hub.Hub {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.ParkAtOnce()
 	return h
 }
 

@@ -35,9 +35,11 @@ func (c *Conn) read() error {
 			c.Close(protocol.CloseUnsupportedData, "binary frames are not used here")
 			return fmt.Errorf("binary frame")
 		}
+		c.inMessage = true
 		if err := c.readMessage(r); err != nil {
 			return err
 		}
+		c.inMessage = false
 	}
 }
 
@@ -70,6 +72,7 @@ func (c *Conn) readMessage(r io.Reader) error {
 
 // receive hands one message to the receiver, and waits until the client has taken enough of the answers for another.
 func (c *Conn) receive(msg []byte) {
+	c.heard.Store(true)
 	c.received.Add(1)
 	c.hub.stats.received.Add(1)
 	if c.isClosing() {

@@ -3,8 +3,11 @@ package hub
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -29,15 +32,39 @@ type socket struct {
 func (s *socket) Read(p []byte) (int, error) {
 	if len(s.early) > 0 {
 		n := copy(p, s.early)
-		s.early = s.early[n:]
+		if s.early = s.early[n:]; len(s.early) == 0 {
+			s.early = nil
+		}
+		s.frames.feed(p[:n])
 		return n, nil
 	}
-	n, err := s.socket.Read(p)
+	n, err := s.readSocket(p)
 	if n > 0 {
 		s.lastRead.Store(time.Now().UnixNano())
 		s.receivedB.Add(uint64(n))
+		s.frames.feed(p[:n])
 	}
 	return n, err
+}
+
+// readSocket reads from the socket itself. Where the connection may park, it does not wait for bytes but gives errParked.
+func (c *Conn) readSocket(p []byte) (int, error) {
+	if c.poller == nil {
+		return c.socket.Read(p)
+	}
+	mayPark := !c.settled && !c.inMessage && c.frames.between()
+	for {
+		n, err := readRaw(c.raw, p, !mayPark || c.heard.Load() && !c.hub.parkAtOnce)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// The shard asks to park.
+			_ = c.socket.SetReadDeadline(time.Time{})
+		case n == 0 && err == nil:
+			return 0, io.EOF
+		default:
+			return n, err
+		}
+	}
 }
 
 // Write takes one control frame from the library: the answer to a ping or a close frame.
@@ -109,6 +136,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			h.conn.raw = raw
+			h.conn.poller = h.conn.hub.openPoller()
 		}
 	}
 	s := &socket{Conn: h.conn}

@@ -38,6 +38,7 @@ func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
 		c.limit = settings.MaxMessageSize
 		c.ws.SetReadLimit(c.limit)
 	}
+	c.rouse()
 	silent := now.Sub(time.Unix(0, c.lastRead.Load()))
 	if silent > settings.HeartbeatTimeout {
 		c.Close(closeHeartbeat, "no heartbeat in time")
