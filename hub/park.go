@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 	"syscall"
@@ -64,21 +65,14 @@ func (f *frames) size() uint8 {
 }
 
 func (f *frames) length() uint64 {
-	length := f.head[1] & 0x7f
-	extra := 0
-	switch length {
+	switch n := f.head[1] & 0x7f; n {
 	case 126:
-		extra = 2
+		return uint64(binary.BigEndian.Uint16(f.head[2:]))
 	case 127:
-		extra = 8
+		return binary.BigEndian.Uint64(f.head[2:])
 	default:
-		return uint64(length)
+		return uint64(n)
 	}
-	n := uint64(0)
-	for _, b := range f.head[2 : 2+extra] {
-		n = n<<8 | uint64(b)
-	}
-	return n
 }
 
 // rawReader reads from a socket without its goroutine having to wait.
