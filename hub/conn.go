@@ -73,6 +73,7 @@ type Conn struct {
 	mark     uint64 // Sequence of the last message that was pushed
 	resume   uint64 // while catching: the offset up to which all history messages are pushed
 	round    uint64 // of fetching history: an answer to an earlier one is of no use
+	joined   uint64 // subscriptions made so far
 	nextPing time.Time
 	limit    int64 // the read limit in force
 	dirty    bool

@@ -12,7 +12,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// ended closes the hub and checks that everything of the connection has ended.
+// ended closes the hub and checks that everything of its connections has ended and nothing is counted as waiting for them.
 func ended(t *testing.T, h *hub.Hub) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -22,6 +22,9 @@ func ended(t *testing.T, h *hub.Hub) {
 	}
 	if n := len(h.Connections()); n != 0 {
 		t.Errorf("%d connections are left", n)
+	}
+	if n := h.Stats().QueuedBytes; n != 0 {
+		t.Errorf("%d bytes wait for connections that have ended", n)
 	}
 }
 

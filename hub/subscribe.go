@@ -109,6 +109,7 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 		c.subs = make(map[string]*subscription)
 	}
 	c.subs[pattern.String()] = sub
+	c.joined++
 	c.subCount.Store(int32(len(c.subs)))
 	s.index.add(sub)
 	return sub
