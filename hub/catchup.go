@@ -85,7 +85,7 @@ func (s *shard) replay(c *Conn, messages []*Message, through uint64) {
 		s.starve(c)
 		return
 	}
-	c.catching = false
+	c.catching, c.told = false, nil
 }
 
 // fits tells whether m can be pushed without anything being dropped.

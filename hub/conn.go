@@ -70,10 +70,11 @@ type Conn struct {
 
 	// Owned by the shard.
 	subs     map[string]*subscription
-	mark     uint64 // Sequence of the last message that was pushed
-	resume   uint64 // while catching: the offset up to which all history messages are pushed
-	round    uint64 // of fetching history: an answer to an earlier one is of no use
-	joined   uint64 // subscriptions made so far
+	mark     uint64            // Sequence of the last message that was pushed
+	resume   uint64            // while catching: the offset up to which all history messages are pushed
+	round    uint64            // of fetching history: an answer to an earlier one is of no use
+	joined   uint64            // subscriptions made so far
+	told     map[string]uint64 // while catching: the channels whose trimming the client knows of, and through which offset
 	nextPing time.Time
 	limit    int64 // the read limit in force
 	dirty    bool
