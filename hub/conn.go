@@ -263,6 +263,11 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) {
 	c.closeWith(code, reason, closing(uint16(code), reason))
 }
 
+// giveUp closes the connection of a client that is too slow; it tells whether this was the call that did.
+func (c *Conn) giveUp(reason string) bool {
+	return c.closeWith(closeTooSlow, reason, closing(uint16(closeTooSlow), reason))
+}
+
 // closeWith ends the connection with the given frame; it tells whether this was the call that did.
 func (c *Conn) closeWith(code protocol.CloseCode, reason string, frame []byte) bool {
 	c.mu.Lock()
