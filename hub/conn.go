@@ -160,13 +160,14 @@ func (c *Conn) Stats() ConnStats {
 	return s
 }
 
+// queuedBytes is what counts for this connection against the hub's MaxQueued.
 func (c *Conn) queuedBytes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
 		return 0
 	}
-	return c.queue.Bytes() + c.lane.Bytes() + len(c.rest)
+	return c.queue.Bytes() + c.lane.Bytes()
 }
 
 // push puts a channel message into the queue; the shard calls it.

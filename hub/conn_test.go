@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,12 +183,13 @@ func TestPongStandsBetweenFrames(t *testing.T) {
 	h := newHub(t, settings())
 	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }})
 	big := `"` + strings.Repeat("x", 4000) + `"`
-	go func() {
+	var sending sync.WaitGroup
+	sending.Go(func() {
 		for range 50 {
 			p.text(big)
 			p.send(opPing, []byte("payload"))
 		}
-	}()
+	})
 	texts, pongs := 0, 0
 	for texts < 50 {
 		op, payload, err := p.frame()
@@ -205,6 +207,7 @@ func TestPongStandsBetweenFrames(t *testing.T) {
 	if pongs == 0 {
 		t.Error("no pong")
 	}
+	sending.Wait()
 	p.Close()
 	<-c.Ended()
 	ended(t, h)
