@@ -150,18 +150,26 @@ func (s *shard) direct(c *Conn, item *flow.Item) {
 	if _, open := s.conns[c]; !open {
 		return
 	}
-	class := &s.hub.Settings().Fallback.Queue
-	if class.Policy == flow.Block {
-		// There is no history to catch up from.
-		fallback := *class
-		fallback.Policy = flow.DropOldest
-		class = &fallback
-	}
-	if c.push(class, item, 0) == flow.Overflow {
+	if c.push(s.directClass(), item, 0) == flow.Overflow {
 		c.Close(closeTooSlow, "too slow")
 		return
 	}
 	s.touch(c)
+}
+
+// directClass is the fallback rule's queue for messages without history: where it says block there is nothing to catch up from. A
+// class is told from others by its address, so that one is made for each configuration and not for each message.
+func (s *shard) directClass() *flow.Class {
+	class := &s.hub.Settings().Fallback.Queue
+	if class.Policy != flow.Block {
+		return class
+	}
+	if s.blocking != class {
+		unblocked := *class
+		unblocked.Policy = flow.DropOldest
+		s.blocking, s.unblocked = class, &unblocked
+	}
+	return s.unblocked
 }
 
 // Connections gives the open connections, in no order.

@@ -185,9 +185,8 @@ const (
 	opPong  = 10
 )
 
-// send writes a frame masked with zeros.
-func (p *peer) send(op byte, payload []byte) {
-	p.t.Helper()
+// masked makes a client's frame, masked with zeros.
+func masked(op byte, payload []byte) []byte {
 	buf := []byte{0x80 | op}
 	switch n := len(payload); {
 	case n < 126:
@@ -197,8 +196,12 @@ func (p *peer) send(op byte, payload []byte) {
 	default:
 		buf = binary.BigEndian.AppendUint64(append(buf, 0x80|127), uint64(n))
 	}
-	buf = append(append(buf, 0, 0, 0, 0), payload...)
-	if _, err := p.Write(buf); err != nil {
+	return append(append(buf, 0, 0, 0, 0), payload...)
+}
+
+func (p *peer) send(op byte, payload []byte) {
+	p.t.Helper()
+	if _, err := p.Write(masked(op, payload)); err != nil {
 		p.t.Fatalf("sending: %v", err)
 	}
 }

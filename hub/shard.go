@@ -20,6 +20,8 @@ type shard struct {
 	processed uint64  // Sequence of the last message taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
+	blocking  *flow.Class // the fallback's queue that unblocked was made of; see directClass
+	unblocked *flow.Class
 
 	mu      sync.Mutex
 	mailbox []letter
