@@ -146,7 +146,7 @@ func (s *shard) deliver(m *Message) {
 	for _, subs := range s.index.match(m.Channel, m.Time) {
 		for _, sub := range subs {
 			c := sub.conn
-			if sub.from >= m.Sequence || c.mark == m.Sequence || m.Offset > 0 && c.catching {
+			if c.mark == m.Sequence || m.Offset > 0 && c.catching {
 				continue
 			}
 			if sub.rule != m.Rule && !m.Rule.Allow.Subscribe.Allow(c.identity) {
