@@ -39,14 +39,18 @@ type Hub struct {
 	closed bool
 	conns  map[string]*Conn // by id
 	slots  slots
+	gone   totals
 }
 
 // counters are the hub's totals.
 type counters struct {
 	accepted, received, published, duplicates atomic.Uint64
-	sent, sentBytes, offered, dropped         atomic.Uint64 // of connections that have ended
 	slow, shed, blocked, unhealthy            atomic.Uint64
 }
+
+// totals are those of the connections that have ended. They change together with the set of the open ones, so that each connection is
+// in one of both.
+type totals struct{ sent, sentBytes, offered, dropped uint64 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
@@ -176,6 +180,10 @@ func (s *shard) directClass() *flow.Class {
 func (h *Hub) Connections() []*Conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.connectionsLocked()
+}
+
+func (h *Hub) connectionsLocked() []*Conn {
 	out := make([]*Conn, 0, len(h.conns))
 	for _, c := range h.conns {
 		out = append(out, c)
