@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,36 @@ func TestCloseFrames(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFramesBehindTheRequest: what a client sends before its handshake is answered is read first, and counted.
+func TestFramesBehindTheRequest(t *testing.T) {
+	h := newHub(t, settings())
+	near, far := tcpPair(t, 0)
+	p := newPeer(t, near)
+	who, sent := somebody, 0
+	send := func(size int) {
+		msg := fmt.Sprintf(`{"type":"message","data":"%d%s"}`, size, strings.Repeat("x", size))
+		sent += len(masked(opText, []byte(msg)))
+		p.text(msg)
+	}
+	early := []int{10, 700, 30, 900} // more than the buffer through which the frames are read
+	for _, size := range early {
+		send(size)
+	}
+	who.early = sent
+	c := upgrade(t, h, far, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }}, who)
+	send(50)
+	for _, size := range append(early, 50) {
+		if m := p.expect("message"); !strings.HasPrefix(m["data"].(string), fmt.Sprint(size)) {
+			t.Fatalf("got %v, want the message of %d bytes", m, size)
+		}
+	}
+	if got := c.Stats(); got.ReceivedBytes != uint64(sent) || got.Received != 5 {
+		t.Errorf("%d messages of %d bytes were received, want 5 of %d", got.Received, got.ReceivedBytes, sent)
+	}
+	p.leave(c)
+	ended(t, h)
 }
 
 func TestControlFlood(t *testing.T) {

@@ -79,15 +79,22 @@ func (r *receiver) Close()     { close(r.closed) }
 // frames.
 type hijack struct {
 	http.ResponseWriter
-	conn net.Conn
+	conn  net.Conn
+	early int
 }
 
 func (h hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+	r := bufio.NewReader(h.conn)
+	_, err := r.Peek(h.early)
+	return h.conn, bufio.NewReadWriter(r, bufio.NewWriter(h.conn)), err
 }
 
-// client is who connects, and the subprotocol that it offers.
-type client struct{ address, user, subprotocol string }
+// client is who connects, and how.
+type client struct {
+	address, user string
+	subprotocol   string // that it offers
+	early         int    // bytes that it sent right behind its request and that net/http has read with it
+}
 
 // somebody is who connects where it does not matter: an old client.
 var somebody = client{address: "192.0.2.1"}
@@ -108,7 +115,7 @@ func upgrade(t testing.TB, h *hub.Hub, server net.Conn, r *receiver, who client)
 		req.Header.Set("Sec-WebSocket-Protocol", who.subprotocol)
 	}
 	r.closed = make(chan struct{})
-	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server}, req, hub.Upgrade{
+	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server, who.early}, req, hub.Upgrade{
 		Slot: slot, Identity: access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
 		Subprotocols: []string{"neuroquantum.v1"},
 		Receiver:     func(c *hub.Conn) hub.Receiver { r.conn = c; return r },

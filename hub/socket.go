@@ -26,13 +26,14 @@ type socket struct {
 }
 
 // Read reads from the client. Any bytes count as life.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *socket) Read(p []byte) (n int, err error) {
 	if len(s.early) > 0 {
-		n := copy(p, s.early)
+		n = copy(p, s.early)
 		s.early = s.early[n:]
-		return n, nil
+	} else {
+		s.early = nil
+		n, err = s.socket.Read(p)
 	}
-	n, err := s.socket.Read(p)
 	if n > 0 {
 		s.lastRead.Store(time.Now().UnixNano())
 		s.receivedB.Add(uint64(n))
