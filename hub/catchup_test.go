@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/memory"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
@@ -113,16 +114,15 @@ func TestReplayWhileCatchingUp(t *testing.T) {
 		}
 	}
 	p, c := pipe(t, h, &receiver{}) // of a pipe nothing is taken before it is read: the connection stays where it is
-	beginning := &protocol.Position{Epoch: h.Position().Epoch}
-	channels := []string{"a", "b", "c"}
-	for _, channel := range channels {
-		subscribe(t, h, c, beginning, 0, channel)
+	// From one place behind where the replay stands, and from two before it.
+	next := map[string]int{"a": 0, "b": each / 2, "c": 0}
+	for _, channel := range []string{"a", "b", "c"} {
+		subscribe(t, h, c, &protocol.Position{Epoch: h.Position().Epoch, Offset: uint64(3 * next[channel])}, 0, channel)
 	}
-	for _, channel := range channels {
+	for channel := range next {
 		publish(t, h, channel, fmt.Sprint(each))
 	}
-	next := make(map[string]int)
-	for got := 0; got < len(channels)*(each+1); {
+	for got := 0; got < 2*(each+1)+each/2+1; {
 		m := p.next()
 		if m["type"] == "subscription_confirmed" {
 			continue
@@ -255,6 +255,32 @@ func TestTrimmedIsToldOnce(t *testing.T) {
 		if got := p.messages(12); got[9] != "kept:9" || got[11] != "trimmed:4" {
 			t.Fatalf("got %v", got)
 		}
+	}
+	p.leave(c)
+	ended(t, h)
+}
+
+// TestCatchUpPastWhatIsForbidden: parts of the history of which a client may have nothing are passed by, and what is behind them
+// comes. What it may not have it does not get from the history either.
+func TestCatchUpPastWhatIsForbidden(t *testing.T) {
+	secret := rule(t, "secret/*", 10_000, short)
+	secret.Allow = access.Rules{}
+	h := newHub(t, settings(secret, rule(t, "**", 100, short)))
+	for n := range 6 {
+		publish(t, h, "open", fmt.Sprint(n))
+	}
+	for range 2000 { // several parts
+		publish(t, h, "secret/a", `0`)
+	}
+	publish(t, h, "open", `6`)
+	p, c := tcp(t, h, &receiver{})
+	subscribe(t, h, c, &protocol.Position{Epoch: h.Position().Epoch}, 0, "**")
+	p.expect("subscription_confirmed")
+	p.messages(7)
+	publish(t, h, "secret/a", `0`)
+	publish(t, h, "open", `"live"`)
+	if got := p.messages(1); got[0] != "open:live" {
+		t.Errorf("got %v", got)
 	}
 	p.leave(c)
 	ended(t, h)
