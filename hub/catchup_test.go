@@ -194,7 +194,9 @@ func (b *hooked) Recover(ctx context.Context, q hub.Recovery, at func(hub.Recove
 // TestSubscribeWhileAPartIsFetched: a subscription that is made while the history of the others is on its way misses nothing either.
 func TestSubscribeWhileAPartIsFetched(t *testing.T) {
 	broker := &hooked{Broker: memory.New(0), recovered: make(chan struct{}, 8)}
-	h := newHubOver(t, broker, settings(rule(t, "**", 100, short)), zap.NewNop())
+	class := short
+	class.Policy = flow.Block // the last message may find the queue full
+	h := newHubOver(t, broker, settings(rule(t, "**", 100, class)), zap.NewNop())
 	p, c := tcp(t, h, &receiver{})
 	subscribed := make(chan struct{})
 	broker.catchUp = func() {
@@ -281,6 +283,44 @@ func TestCatchUpPastWhatIsForbidden(t *testing.T) {
 	publish(t, h, "open", `"live"`)
 	if got := p.messages(1); got[0] != "open:live" {
 		t.Errorf("got %v", got)
+	}
+	p.leave(c)
+	ended(t, h)
+}
+
+// TestTrimmedWhileCatchingUp: what a client was still to get from the history, and what is no longer there once its queue has
+// drained, is told of at its place.
+func TestTrimmedWhileCatchingUp(t *testing.T) {
+	const kept, published = 20, 50
+	h := newHub(t, settings(rule(t, "c", kept, short)))
+	for n := range kept {
+		publish(t, h, "c", fmt.Sprint(n))
+	}
+	p, c := pipe(t, h, &receiver{})
+	subscribe(t, h, c, &protocol.Position{Epoch: h.Position().Epoch}, 0, "c")
+	for n := kept; n < published; n++ {
+		publish(t, h, "c", fmt.Sprint(n))
+	}
+	if m := p.expect("subscription_confirmed"); m["recovered"] != true || m["replayed"] != float64(kept) {
+		t.Fatal(m) // as it was then
+	}
+	gaps := 0
+	for next := 0; next < published; next++ {
+		m := p.next()
+		if m["type"] == "gap" {
+			if next >= published-kept || m["reason"] != "history_trimmed" || m["dropped"] != nil {
+				t.Fatalf("before message %d: %v", next, m)
+			}
+			gaps++
+			next = published - kept
+			m = p.next()
+		}
+		if m["type"] != "channel_message" || str(m["data"]) != fmt.Sprint(next) {
+			t.Fatalf("got %v, want %d", m, next)
+		}
+	}
+	if gaps != 1 {
+		t.Errorf("%d gaps", gaps)
 	}
 	p.leave(c)
 	ended(t, h)

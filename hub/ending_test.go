@@ -26,6 +26,9 @@ func TestSubscriptionsEndWithTheirConnection(t *testing.T) {
 	if got := h.Stats().Subscriptions; got != 3 {
 		t.Errorf("%d subscriptions are left", got)
 	}
+	if got := lc.Stats().Subscriptions; got != 0 {
+		t.Errorf("the connection that ended has %d subscriptions", got)
+	}
 	for range 3 {
 		staying.expect("subscription_confirmed")
 	}
