@@ -14,7 +14,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// ended closes the hub and checks that everything of its connections has ended and nothing is counted as waiting for them.
+// ended closes the hub and checks that everything of its connections has ended and nothing is counted as waiting.
 func ended(t *testing.T, h *hub.Hub) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -25,8 +25,8 @@ func ended(t *testing.T, h *hub.Hub) {
 	if n := len(h.Connections()); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
-	if n := h.Stats().QueuedBytes; n != 0 {
-		t.Errorf("%d bytes wait for connections that have ended", n)
+	if s := h.Stats(); s.QueuedBytes != 0 || s.MessagesInFlight != 0 {
+		t.Errorf("%d bytes wait for connections that have ended, and %d messages for shards", s.QueuedBytes, s.MessagesInFlight)
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 )
@@ -57,4 +58,37 @@ func TestGate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// counting is a broker that counts what is published.
+type counting struct {
+	Broker
+	published int
+}
+
+func (b *counting) Publish(context.Context, Publication) (Receipt, error) {
+	b.published++
+	return Receipt{}, nil
+}
+
+// TestPublishWaitsAtTheGate: a publisher does not get to the broker while the hub is behind.
+func TestPublishWaitsAtTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := new(counting)
+		h := &Hub{broker: broker}
+		h.gate.init(1)
+		for range maxInFlight + 1 {
+			h.gate.put(1)
+		}
+		go h.Publish(t.Context(), Publication{})
+		synctest.Wait()
+		if broker.published != 0 {
+			t.Error("published while the hub is behind")
+		}
+		h.gate.leave(1, 1)
+		synctest.Wait()
+		if broker.published != 1 {
+			t.Errorf("%d messages were published", broker.published)
+		}
+	})
 }
