@@ -279,7 +279,12 @@ func TestTrimmedIsToldOnce(t *testing.T) {
 func TestCatchUpPastWhatIsForbidden(t *testing.T) {
 	secret := rule(t, "secret/*", 10_000, short)
 	secret.Allow = access.Rules{}
-	h := newHub(t, settings(secret, rule(t, "**", 100, short)))
+	hidden := rule(t, "hidden/*", 1, short) // what is trimmed of it is not told of
+	hidden.Allow = access.Rules{}
+	h := newHub(t, settings(secret, hidden, rule(t, "**", 100, short)))
+	for range 3 {
+		publish(t, h, "hidden/a", `0`)
+	}
 	for n := range 6 {
 		publish(t, h, "open", fmt.Sprint(n))
 	}
@@ -294,6 +299,32 @@ func TestCatchUpPastWhatIsForbidden(t *testing.T) {
 	publish(t, h, "secret/a", `0`)
 	publish(t, h, "open", `"live"`)
 	if got := p.messages(1); got[0] != "open:live" {
+		t.Errorf("got %v", got)
+	}
+	p.leave(c)
+	ended(t, h)
+}
+
+// TestTrimmedIsOnlyToldToWhomItIsMissing: catching up goes over the histories of all subscriptions, also of those that have it all.
+func TestTrimmedIsOnlyToldToWhomItIsMissing(t *testing.T) {
+	h := newHub(t, settings(rule(t, "kept", 100, short), rule(t, "trimmed", 2, short), rule(t, "live", 0, short)))
+	p, c := pipe(t, h, &receiver{})
+	go subscribe(t, h, c, nil, 0, "trimmed", "live")
+	p.expect("subscription_confirmed")
+	p.expect("subscription_confirmed")
+	for n := range 10 {
+		publish(t, h, "kept", fmt.Sprint(n))
+	}
+	for n := range 5 {
+		publish(t, h, "trimmed", fmt.Sprint(n))
+		p.messages(1)
+	}
+	subscribe(t, h, c, &protocol.Position{Epoch: h.Position().Epoch}, 0, "kept")
+	// Without history there is nothing to wait for: it comes before the end of the replay.
+	publish(t, h, "live", `0`)
+	p.expect("subscription_confirmed")
+	got := p.messages(11)
+	if i := slices.Index(got, "live:0"); i < 0 || i == 10 {
 		t.Errorf("got %v", got)
 	}
 	p.leave(c)

@@ -58,17 +58,23 @@ func TestTimeouts(t *testing.T) {
 		answer    bool // pings
 		subscribe bool
 		busy      bool
+		noIdle    bool
 		want      time.Duration // until 4000; 0: never within an hour
 	}{
 		{name: "silent", want: 90 * time.Second},
 		{name: "heartbeats only", answer: true, want: 5 * time.Minute},
 		{name: "subscribed", answer: true, subscribe: true},
 		{name: "streaming", answer: true, busy: true},
+		{name: "idle without a limit", answer: true, noIdle: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, settings())
+				s := settings()
+				if test.noIdle {
+					s.IdleTimeout = 0
+				}
+				h := newHub(t, s)
 				p, c := pipe(t, h, &receiver{busy: test.busy})
 				if test.subscribe {
 					go subscribe(t, h, c, nil, 0, "a")
@@ -147,7 +153,8 @@ func TestCloseFrames(t *testing.T) {
 		for kind, connect := range map[string]func(testing.TB, *hub.Hub, *receiver) (*peer, *hub.Conn){"pipe": pipe, "tcp": tcp} {
 			t.Run(test.name+"/"+kind, func(t *testing.T) {
 				h := newHub(t, settings())
-				p, c := connect(t, h, &receiver{})
+				r := &receiver{}
+				p, c := connect(t, h, r)
 				sent := make(chan struct{})
 				go func() {
 					defer close(sent)
@@ -158,8 +165,12 @@ func TestCloseFrames(t *testing.T) {
 					t.Fatalf("got opcode %d %q, %v; want close %d", op, payload, err, test.want)
 				}
 				<-sent
-				p.Close()
-				<-c.Ended()
+				p.leave(c)
+				select {
+				case <-r.closed:
+				default:
+					t.Error("the connection has ended before its receiver")
+				}
 				ended(t, h)
 			})
 		}

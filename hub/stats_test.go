@@ -34,8 +34,8 @@ func TestTotalsNeverFall(t *testing.T) {
 		}
 		last = now
 	}
-	if last.Sent != 300 || last.Connections != 0 {
-		t.Errorf("%d messages were sent, %d connections are left", last.Sent, last.Connections)
+	if last.Sent != 300 || last.SentBytes != 300*17 || last.Connections != 0 { // a frame's header and the pong
+		t.Errorf("%d messages of %d bytes were sent, %d connections are left", last.Sent, last.SentBytes, last.Connections)
 	}
 	ended(t, h)
 }
