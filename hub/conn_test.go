@@ -207,18 +207,64 @@ func TestFramesBehindTheRequest(t *testing.T) {
 	ended(t, h)
 }
 
+// TestControlFlood: a hundred control frames a second are allowed, of whichever kind.
 func TestControlFlood(t *testing.T) {
-	h := newHub(t, settings())
-	p, c := tcp(t, h, &receiver{})
-	for range 150 {
-		p.send(opPing, []byte("x"))
+	for name, op := range map[string]byte{"pings": opPing, "pongs": opPong} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, settings())
+				p, c := pipe(t, h, &receiver{})
+				for range 2 { // and again in the next second
+					for range 100 {
+						p.send(op, nil)
+						if op == opPing {
+							if got, _, err := p.frame(); err != nil || got != opPong {
+								t.Fatalf("opcode %d, %v; want a pong", got, err)
+							}
+						}
+					}
+					synctest.Wait()
+					if n := len(h.Connections()); n != 1 {
+						t.Fatal("closed within what is allowed")
+					}
+					time.Sleep(time.Second)
+				}
+				for range 100 {
+					p.send(op, nil)
+					if op == opPing {
+						_, _, _ = p.frame()
+					}
+				}
+				p.send(op, nil)
+				if got, payload, err := p.frame(); err != nil || got != opClose || binary.BigEndian.Uint16(payload) != 1008 {
+					t.Errorf("opcode %d %q, %v; want close 1008", got, payload, err)
+				}
+				p.leave(c)
+				ended(t, h)
+			})
+		})
 	}
-	if code := p.closedWith(); code != 1008 {
-		t.Errorf("closed with %d", code)
-	}
-	<-c.Ended()
-	p.Close()
-	ended(t, h)
+}
+
+// TestNothingIsReceivedBehindAClose: what a client still sends once its connection is closing does not reach the receiver.
+func TestNothingIsReceivedBehindAClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, settings())
+		received := 0
+		p, c := pipe(t, h, &receiver{receive: func(*hub.Conn, []byte) { received++ }})
+		p.text("{}")
+		synctest.Wait()
+		c.Close(protocol.CloseByOperator, "")
+		if op, _, err := p.frame(); err != nil || op != opClose {
+			t.Fatalf("opcode %d, %v", op, err)
+		}
+		p.text("{}")
+		p.leave(c)
+		if received != 1 {
+			t.Errorf("%d messages were received", received)
+		}
+		ended(t, h)
+	})
 }
 
 func TestPongStandsBetweenFrames(t *testing.T) {

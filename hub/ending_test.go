@@ -18,6 +18,9 @@ func TestSubscriptionsEndWithTheirConnection(t *testing.T) {
 	if got := h.Stats().Subscriptions; got != 7 {
 		t.Errorf("%d subscriptions at first", got)
 	}
+	if got := h.Channels(func(string) bool { return true })["both"].Subscribers; got != 2 {
+		t.Errorf("%d subscribers at first", got)
+	}
 	leaving.leave(lc)
 	channels := h.Channels(func(string) bool { return true })
 	if len(channels) != 2 || channels["both"].Subscribers != 1 || channels["other"].Subscribers != 1 {

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -156,7 +157,7 @@ func TestSenderGivesUpItsPlace(t *testing.T) {
 			synctest.Wait()
 		}
 		cancel()
-		if err := <-results[0]; err != context.Canceled { //nolint:errorlint // the very error of the context
+		if err := <-results[0]; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		for range 3 {
@@ -164,6 +165,22 @@ func TestSenderGivesUpItsPlace(t *testing.T) {
 		}
 		if err := <-results[1]; err != nil {
 			t.Error(err)
+		}
+		// Who waits when the connection closes is sent away, and nothing of it is counted.
+		for range 2 {
+			if err := c.Send(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		go func() { results[0] <- c.Send(t.Context(), msg) }()
+		synctest.Wait()
+		c.Close(protocol.CloseTooSlow, "")
+		if err := <-results[0]; !errors.Is(err, hub.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		if got := h.Stats().QueuedBytes; got != 0 {
+			t.Errorf("%d bytes are counted as waiting", got)
 		}
 		p.leave(c)
 		ended(t, h)
