@@ -116,6 +116,9 @@ func TestPartOfAWriteIsKept(t *testing.T) {
 	}
 	stopped, other := peers[0], peers[shards]
 	stoppedText, otherText := strings.Repeat("a", 3000), strings.Repeat("b", 5000)
+	// The shard's buffer is large enough for both from the start.
+	publish(t, h, fmt.Sprintf("c/%d", shards), fmt.Sprintf("%q", otherText+otherText))
+	other.expect("channel_message")
 	sent := 0
 	for ; conns[0].Stats().Queued < 3; sent++ {
 		publish(t, h, "c/0", fmt.Sprintf("%q", stoppedText))
