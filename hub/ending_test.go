@@ -1,8 +1,11 @@
 package hub_test
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
@@ -124,4 +127,43 @@ func TestCloseAsksToComeBack(t *testing.T) {
 			<-closed
 		})
 	}
+}
+
+// TestUpgradeOfAClosedHub: a client that had its place before the hub closed is sent away like the others.
+func TestUpgradeOfAClosedHub(t *testing.T) {
+	h := newHub(t, settings())
+	slot, refusal := h.Reserve(somebody.address, "")
+	if refusal != hub.Admitted {
+		t.Fatalf("refused: %v", refusal)
+	}
+	ended(t, h)
+	near, far := tcpPair(t, 0)
+	p := newPeer(t, near)
+	c := upgradeIn(t, h, slot, far, &receiver{}, somebody)
+	if code := p.closedWith(); code != 1001 {
+		t.Errorf("closed with %d", code)
+	}
+	p.leave(c)
+	if n := h.Stats().Connections; n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
+
+// TestRefusedClientMayFinish: what a client is still sending when it is closed is read to no purpose, for a reset would take from it
+// the close frame that says why.
+func TestRefusedClientMayFinish(t *testing.T) {
+	h := newHub(t, settings())
+	p, c := tcp(t, h, &receiver{})
+	p.send(2, []byte("binary"))
+	if op, payload, err := p.frame(); err != nil || op != opClose || string(payload[:2]) != "\x03\xeb" {
+		t.Fatalf("opcode %d %q, %v; want a close with 1003", op, payload, err)
+	}
+	if _, _, err := p.frame(); !errors.Is(err, io.EOF) {
+		t.Fatalf("%v behind the close frame", err)
+	}
+	for range 20 {
+		p.text(strings.Repeat("x", 1000))
+	}
+	p.leave(c)
+	ended(t, h)
 }

@@ -106,6 +106,11 @@ func upgrade(t testing.TB, h *hub.Hub, server net.Conn, r *receiver, who client)
 	if refusal != hub.Admitted {
 		t.Fatalf("refused: %v", refusal)
 	}
+	return upgradeIn(t, h, slot, server, r, who)
+}
+
+func upgradeIn(t testing.TB, h *hub.Hub, slot *hub.Slot, server net.Conn, r *receiver, who client) *hub.Conn {
+	t.Helper()
 	req := httptest.NewRequest(http.MethodGet, "/ws", nil)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
