@@ -155,13 +155,13 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 // forget takes an ended connection off the books.
 func (h *Hub) forget(c *Conn, err error) {
 	s := c.Stats()
-	h.stats.sent.Add(s.Sent)
-	h.stats.sentBytes.Add(s.SentBytes)
-	h.stats.offered.Add(s.Offered)
-	h.stats.dropped.Add(s.Dropped)
-	h.stats.conflated.Add(s.Conflated)
 	h.mu.Lock()
 	delete(h.conns, c.id)
+	h.gone.sent += s.Sent
+	h.gone.sentBytes += s.SentBytes
+	h.gone.offered += s.Offered
+	h.gone.dropped += s.Dropped
+	h.gone.conflated += s.Conflated
 	c.slot.releaseLocked()
 	h.mu.Unlock()
 	c.mu.Lock()

@@ -39,17 +39,23 @@ func (s *shard) catchUp(c *Conn) {
 		return
 	}
 	c.round++
-	round := c.round
+	round, joined := c.round, c.joined
 	q := Recovery{Since: &protocol.Position{Epoch: s.hub.epoch, Offset: c.resume}, Limit: catchUpPart}
 	for _, sub := range c.subs {
 		q.Filters = append(q.Filters, sub.pattern)
 	}
 	err := s.hub.broker.Recover(context.Background(), q, func(r Recovered) {
 		s.post(letter{command: func() {
-			if _, open := s.conns[c]; open && c.round == round {
-				s.tellTrimmed(c, r.Trimmed)
-				s.replay(c, s.allowed(c, r.Messages), r.Through)
+			if _, open := s.conns[c]; !open || c.round != round {
+				return
 			}
+			if c.joined != joined {
+				// A subscription that was made meanwhile was not asked for, and what came for it live has passed c by.
+				s.catchUp(c)
+				return
+			}
+			s.tellTrimmed(c, r.Trimmed)
+			s.replay(c, s.allowed(c, r.Messages), r.Through)
 		}})
 	})
 	if err != nil {
@@ -79,7 +85,7 @@ func (s *shard) replay(c *Conn, messages []*Message, through uint64) {
 		s.starve(c)
 		return
 	}
-	c.catching = false
+	c.catching, c.told = false, nil
 }
 
 // fits tells whether m can be pushed without anything being dropped.

@@ -79,10 +79,12 @@ type Conn struct {
 
 	// Owned by the shard.
 	subs      map[string]*subscription
-	mark      uint64 // Sequence of the last message that was pushed
-	announced uint64 // turn of the last presence event that was pushed
-	resume    uint64 // while catching: the offset up to which all history messages are pushed
-	round     uint64 // of fetching history: an answer to an earlier one is of no use
+	mark      uint64            // Sequence of the last message that was pushed
+	announced uint64            // turn of the last presence event that was pushed
+	resume    uint64            // while catching: the offset up to which all history messages are pushed
+	round     uint64            // of fetching history: an answer to an earlier one is of no use
+	joined    uint64            // subscriptions made so far
+	told      map[string]uint64 // while catching: the channels whose trimming the client knows of, and through which offset
 	nextPing  time.Time
 	limit     int64 // the read limit in force
 	dirty     bool
@@ -172,13 +174,14 @@ func (c *Conn) Stats() ConnStats {
 	return s
 }
 
+// queuedBytes is what counts for this connection against the hub's MaxQueued.
 func (c *Conn) queuedBytes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
 		return 0
 	}
-	return c.queue.Bytes() + c.lane.Bytes() + len(c.rest)
+	return c.queue.Bytes() + c.lane.Bytes()
 }
 
 // push puts a channel message into the queue; the shard calls it.
@@ -273,6 +276,11 @@ func (c *Conn) Fill() float64 {
 // waited for. It does not wait: see Ended. Only the first call has an effect.
 func (c *Conn) Close(code protocol.CloseCode, reason string) {
 	c.closeWith(code, reason, closing(uint16(code), reason))
+}
+
+// giveUp closes the connection of a client that is too slow; it tells whether this was the call that did.
+func (c *Conn) giveUp(reason string) bool {
+	return c.closeWith(closeTooSlow, reason, closing(uint16(closeTooSlow), reason))
 }
 
 // closeWith ends the connection with the given frame; it tells whether this was the call that did.

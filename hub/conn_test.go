@@ -3,7 +3,9 @@ package hub_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +14,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// ended closes the hub and checks that everything of the connection has ended.
+// ended closes the hub and checks that everything of its connections has ended and nothing is counted as waiting.
 func ended(t *testing.T, h *hub.Hub) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -22,6 +24,9 @@ func ended(t *testing.T, h *hub.Hub) {
 	}
 	if n := len(h.Connections()); n != 0 {
 		t.Errorf("%d connections are left", n)
+	}
+	if s := h.Stats(); s.QueuedBytes != 0 || s.MessagesInFlight != 0 {
+		t.Errorf("%d bytes wait for connections that have ended, and %d messages for shards", s.QueuedBytes, s.MessagesInFlight)
 	}
 }
 
@@ -53,17 +58,23 @@ func TestTimeouts(t *testing.T) {
 		answer    bool // pings
 		subscribe bool
 		busy      bool
+		noIdle    bool
 		want      time.Duration // until 4000; 0: never within an hour
 	}{
 		{name: "silent", want: 90 * time.Second},
 		{name: "heartbeats only", answer: true, want: 5 * time.Minute},
 		{name: "subscribed", answer: true, subscribe: true},
 		{name: "streaming", answer: true, busy: true},
+		{name: "idle without a limit", answer: true, noIdle: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, settings())
+				s := settings()
+				if test.noIdle {
+					s.IdleTimeout = 0
+				}
+				h := newHub(t, s)
 				p, c := pipe(t, h, &receiver{busy: test.busy})
 				if test.subscribe {
 					go subscribe(t, h, c, nil, 0, "a")
@@ -142,7 +153,8 @@ func TestCloseFrames(t *testing.T) {
 		for kind, connect := range map[string]func(testing.TB, *hub.Hub, *receiver) (*peer, *hub.Conn){"pipe": pipe, "tcp": tcp} {
 			t.Run(test.name+"/"+kind, func(t *testing.T) {
 				h := newHub(t, settings())
-				p, c := connect(t, h, &receiver{})
+				r := &receiver{}
+				p, c := connect(t, h, r)
 				sent := make(chan struct{})
 				go func() {
 					defer close(sent)
@@ -153,38 +165,119 @@ func TestCloseFrames(t *testing.T) {
 					t.Fatalf("got opcode %d %q, %v; want close %d", op, payload, err, test.want)
 				}
 				<-sent
-				p.Close()
-				<-c.Ended()
+				p.leave(c)
+				select {
+				case <-r.closed:
+				default:
+					t.Error("the connection has ended before its receiver")
+				}
 				ended(t, h)
 			})
 		}
 	}
 }
 
-func TestControlFlood(t *testing.T) {
+// TestFramesBehindTheRequest: what a client sends before its handshake is answered is read first, and counted.
+func TestFramesBehindTheRequest(t *testing.T) {
 	h := newHub(t, settings())
-	p, c := tcp(t, h, &receiver{})
-	for range 150 {
-		p.send(opPing, []byte("x"))
+	near, far := tcpPair(t, 0)
+	p := newPeer(t, near)
+	who, sent := somebody, 0
+	send := func(size int) {
+		msg := fmt.Sprintf(`{"type":"message","data":"%d%s"}`, size, strings.Repeat("x", size))
+		sent += len(masked(opText, []byte(msg)))
+		p.text(msg)
 	}
-	if code := p.closedWith(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	early := []int{10, 700, 30, 900} // more than the buffer through which the frames are read
+	for _, size := range early {
+		send(size)
 	}
-	<-c.Ended()
-	p.Close()
+	who.early = sent
+	c := upgrade(t, h, far, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }}, who)
+	send(50)
+	for _, size := range append(early, 50) {
+		if m := p.expect("message"); !strings.HasPrefix(m["data"].(string), fmt.Sprint(size)) {
+			t.Fatalf("got %v, want the message of %d bytes", m, size)
+		}
+	}
+	if got := c.Stats(); got.ReceivedBytes != uint64(sent) || got.Received != 5 {
+		t.Errorf("%d messages of %d bytes were received, want 5 of %d", got.Received, got.ReceivedBytes, sent)
+	}
+	p.leave(c)
 	ended(t, h)
+}
+
+// TestControlFlood: a hundred control frames a second are allowed, of whichever kind.
+func TestControlFlood(t *testing.T) {
+	for name, op := range map[string]byte{"pings": opPing, "pongs": opPong} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, settings())
+				p, c := pipe(t, h, &receiver{})
+				for range 2 { // and again in the next second
+					for range 100 {
+						p.send(op, nil)
+						if op == opPing {
+							if got, _, err := p.frame(); err != nil || got != opPong {
+								t.Fatalf("opcode %d, %v; want a pong", got, err)
+							}
+						}
+					}
+					synctest.Wait()
+					if n := len(h.Connections()); n != 1 {
+						t.Fatal("closed within what is allowed")
+					}
+					time.Sleep(time.Second)
+				}
+				for range 100 {
+					p.send(op, nil)
+					if op == opPing {
+						_, _, _ = p.frame()
+					}
+				}
+				p.send(op, nil)
+				if got, payload, err := p.frame(); err != nil || got != opClose || binary.BigEndian.Uint16(payload) != 1008 {
+					t.Errorf("opcode %d %q, %v; want close 1008", got, payload, err)
+				}
+				p.leave(c)
+				ended(t, h)
+			})
+		})
+	}
+}
+
+// TestNothingIsReceivedBehindAClose: what a client still sends once its connection is closing does not reach the receiver.
+func TestNothingIsReceivedBehindAClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, settings())
+		received := 0
+		p, c := pipe(t, h, &receiver{receive: func(*hub.Conn, []byte) { received++ }})
+		p.text("{}")
+		synctest.Wait()
+		c.Close(protocol.CloseByOperator, "")
+		if op, _, err := p.frame(); err != nil || op != opClose {
+			t.Fatalf("opcode %d, %v", op, err)
+		}
+		p.text("{}")
+		p.leave(c)
+		if received != 1 {
+			t.Errorf("%d messages were received", received)
+		}
+		ended(t, h)
+	})
 }
 
 func TestPongStandsBetweenFrames(t *testing.T) {
 	h := newHub(t, settings())
 	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }})
 	big := `"` + strings.Repeat("x", 4000) + `"`
-	go func() {
+	var sending sync.WaitGroup
+	sending.Go(func() {
 		for range 50 {
 			p.text(big)
 			p.send(opPing, []byte("payload"))
 		}
-	}()
+	})
 	texts, pongs := 0, 0
 	for texts < 50 {
 		op, payload, err := p.frame()
@@ -202,6 +295,7 @@ func TestPongStandsBetweenFrames(t *testing.T) {
 	if pongs == 0 {
 		t.Error("no pong")
 	}
+	sending.Wait()
 	p.Close()
 	<-c.Ended()
 	ended(t, h)

@@ -45,6 +45,9 @@ func TestOneDeliveryHoweverManySubscriptions(t *testing.T) {
 			t.Fatal(m)
 		}
 	}
+	if got := c.Stats().Subscriptions; got != 3 {
+		t.Errorf("%d subscriptions are left", got)
+	}
 	publish(t, h, "z", `4`)
 	publish(t, h, "a/b", `5`)
 	if m := p.expect("channel_message"); str(m["data"]) != "5" {
@@ -54,6 +57,47 @@ func TestOneDeliveryHoweverManySubscriptions(t *testing.T) {
 	<-c.Ended()
 	if n := len(h.Channels(func(string) bool { return true })); n != 0 {
 		t.Errorf("%d channels are left", n)
+	}
+	ended(t, h)
+}
+
+func TestSubscriptionsAreLimited(t *testing.T) {
+	for _, limit := range []int{0, 3} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			s := settings()
+			s.MaxSubscriptions = limit
+			h := newHub(t, s)
+			p, c := tcp(t, h, &receiver{})
+			subscribe(t, h, c, nil, 0, "a", "b", "a", "c", "d")
+			for range 4 {
+				p.expect("subscription_confirmed") // what is there already is no more
+			}
+			if limit == 0 {
+				p.expect("subscription_confirmed")
+			} else if m := p.expect("error"); m["code"] != "LIMIT_EXCEEDED" || m["channel"] != "d" {
+				t.Error(m)
+			}
+			for _, channel := range []string{"d", "c"} {
+				publish(t, h, channel, `0`)
+			}
+			if m := p.expect("channel_message"); limit == 0 != (m["channel"] == "d") {
+				t.Error(m)
+			}
+			p.leave(c)
+			ended(t, h)
+		})
+	}
+}
+
+func TestDuplicatesAreCounted(t *testing.T) {
+	h := newHub(t, settings())
+	for range 3 {
+		if _, err := h.Publish(t.Context(), hub.Publication{Channel: "c", Data: []byte(`0`), Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.Stats(); got.Published != 3 || got.Duplicates != 2 {
+		t.Errorf("%d published, %d of them duplicates", got.Published, got.Duplicates)
 	}
 	ended(t, h)
 }
@@ -256,6 +300,7 @@ func TestRecoveredIsTruthful(t *testing.T) {
 		{"trimmed", "short/a", protocol.Position{Epoch: epoch, Offset: 2}, false, 2},
 		{"just not trimmed", "short/*", protocol.Position{Epoch: epoch, Offset: 3}, true, 2},
 		{"another epoch", "long/a", protocol.Position{Epoch: "other", Offset: 5}, false, 0},
+		{"keeps nothing", "none/a", protocol.Position{Epoch: epoch, Offset: 7}, false, 0},
 		{"from the future", "long/a", protocol.Position{Epoch: epoch, Offset: 99}, false, 0},
 	}
 	for _, test := range tests {

@@ -42,6 +42,9 @@ func TestMessageViews(t *testing.T) {
 		if m.JSON()[0] != '{' || m.JSON()[len(m.JSON())-1] != '}' || m.Offset != 7 || m.Prev != 3 {
 			t.Errorf("%.80s", m.JSON())
 		}
+		if m := NewMessage(Publication{Channel: "a/b", Data: data}, &Rule{}, 7, 3, time.Unix(0, 0)); m.Offset != 0 || m.Prev != 0 || m.Sequence != 7 {
+			t.Errorf("without history: %+v", m)
+		}
 	}
 }
 

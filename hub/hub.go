@@ -10,7 +10,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -33,9 +32,9 @@ type Hub struct {
 	turn     atomic.Uint32 // which shard gets the next connection
 	gate     gate
 	queued   atomic.Int64 // bytes waiting for all connections
+	lastShed atomic.Int64 // unix nanoseconds
 	stats    counters
 	presence *presence
-	poller   func() *poller // made for the first connection that could park; nil where none can
 
 	parked     atomic.Bool  // the poller was made
 	parkAtOnce bool         // whatever a client said last; for tests
@@ -45,29 +44,25 @@ type Hub struct {
 	closed bool
 	conns  map[string]*Conn // by id
 	slots  slots
+	gone   totals
+	poller *poller // made for the first connection that could park; nil before, and where none can
 }
 
 // counters are the hub's totals.
 type counters struct {
 	accepted, received, published, duplicates atomic.Uint64
 	slow, shed, blocked, unhealthy            atomic.Uint64
-
-	// Of connections that have ended.
-	sent, sentBytes, offered, dropped, conflated atomic.Uint64
 }
+
+// totals are those of the connections that have ended. They change together with the set of the open ones, so that each connection is
+// in one of both.
+type totals struct{ sent, sentBytes, offered, dropped, conflated uint64 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
 	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots()}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)
-	h.poller = sync.OnceValue(func() *poller {
-		p, err := newPoller()
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			log.Warn("silent connections cost more memory than they need", zap.String("hub", name), zap.Error(err))
-		}
-		return p
-	})
 	for range runtime.GOMAXPROCS(0) {
 		h.shards = append(h.shards, newShard(h))
 	}
@@ -171,24 +166,36 @@ func (s *shard) direct(c *Conn, item *flow.Item) {
 	if _, open := s.conns[c]; !open {
 		return
 	}
-	class := &s.hub.Settings().Fallback.Queue
-	if class.Policy == flow.Block {
-		// There is no history to catch up from.
-		fallback := *class
-		fallback.Policy = flow.DropOldest
-		class = &fallback
-	}
-	if c.push(class, item, 0) == flow.Overflow {
+	if c.push(s.directClass(), item, 0) == flow.Overflow {
 		c.Close(closeTooSlow, "too slow")
 		return
 	}
 	s.touch(c)
 }
 
+// directClass is the fallback rule's queue for messages without history: where it says block there is nothing to catch up from. A
+// class is told from others by its address, so that one is made for each configuration and not for each message.
+func (s *shard) directClass() *flow.Class {
+	class := &s.hub.Settings().Fallback.Queue
+	if class.Policy != flow.Block {
+		return class
+	}
+	if s.blocking != class {
+		unblocked := *class
+		unblocked.Policy = flow.DropOldest
+		s.blocking, s.unblocked = class, &unblocked
+	}
+	return s.unblocked
+}
+
 // Connections gives the open connections, in no order.
 func (h *Hub) Connections() []*Conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.connectionsLocked()
+}
+
+func (h *Hub) connectionsLocked() []*Conn {
 	out := make([]*Conn, 0, len(h.conns))
 	for _, c := range h.conns {
 		out = append(out, c)
@@ -220,8 +227,8 @@ func (h *Hub) Close(ctx context.Context) error {
 	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
 		h.sendAway(ctx, conns)
 	}
-	if h.parked.Load() {
-		h.poller().close()
+	if h.poller != nil { // as the hub is closed, it is not made any more
+		h.poller.close()
 	}
 	err := h.broker.Close()
 	for _, s := range h.shards {

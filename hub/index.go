@@ -13,7 +13,7 @@ type subscription struct {
 	pattern protocol.Pattern
 	rule    *Rule // the rule that contains all of the pattern
 	// from is the place in the order up to which this subscription has everything it is due, or is not due anything: messages up
-	// to it are not for it.
+	// to it are not for it. It never lies beyond the shard's place in the order, so that live messages need not be held against it.
 	from uint64
 	at   int // index in its list
 

@@ -46,7 +46,12 @@ func rule(t testing.TB, pattern string, history int, class flow.Class) *hub.Rule
 
 func newHub(t testing.TB, s *hub.Settings) *hub.Hub {
 	t.Helper()
-	h, err := hub.New("test", memory.New(0), s, zap.NewNop())
+	return newHubOver(t, memory.New(0), s, zap.NewNop())
+}
+
+func newHubOver(t testing.TB, broker hub.Broker, s *hub.Settings, log *zap.Logger) *hub.Hub {
+	t.Helper()
+	h, err := hub.New("test", broker, s, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,29 +80,51 @@ func (r *receiver) Close()     { close(r.closed) }
 // frames.
 type hijack struct {
 	http.ResponseWriter
-	conn net.Conn
+	conn  net.Conn
+	early int
 }
 
 func (h hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+	r := bufio.NewReader(h.conn)
+	_, err := r.Peek(h.early)
+	return h.conn, bufio.NewReadWriter(r, bufio.NewWriter(h.conn)), err
 }
 
+// client is who connects, and how.
+type client struct {
+	address, user string
+	subprotocol   string // that it offers
+	early         int    // bytes that it sent right behind its request and that net/http has read with it
+}
+
+// somebody is who connects where it does not matter: an old client.
+var somebody = client{address: "192.0.2.1"}
+
 // upgrade makes a connection of the server's end of a pair.
-func upgrade(t testing.TB, h *hub.Hub, server net.Conn, r *receiver) *hub.Conn {
+func upgrade(t testing.TB, h *hub.Hub, server net.Conn, r *receiver, who client) *hub.Conn {
 	t.Helper()
-	slot, refusal := h.Reserve("192.0.2.1", "")
+	slot, refusal := h.Reserve(who.address, who.user)
 	if refusal != hub.Admitted {
 		t.Fatalf("refused: %v", refusal)
 	}
+	return upgradeIn(t, h, slot, server, r, who)
+}
+
+func upgradeIn(t testing.TB, h *hub.Hub, slot *hub.Slot, server net.Conn, r *receiver, who client) *hub.Conn {
+	t.Helper()
 	req := httptest.NewRequest(http.MethodGet, "/ws", nil)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
 	req.Header.Set("Sec-WebSocket-Version", "13")
 	req.Header.Set("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
+	if who.subprotocol != "" {
+		req.Header.Set("Sec-WebSocket-Protocol", who.subprotocol)
+	}
 	r.closed = make(chan struct{})
-	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server}, req, hub.Upgrade{
-		Slot: slot, Meta: hub.Meta{Address: "192.0.2.1"},
-		Receiver: func(c *hub.Conn) hub.Receiver { r.conn = c; return r },
+	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server, who.early}, req, hub.Upgrade{
+		Slot: slot, Identity: access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
+		Subprotocols: []string{"neuroquantum.v1"},
+		Receiver:     func(c *hub.Conn) hub.Receiver { r.conn = c; return r },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,43 +144,51 @@ func newPeer(t testing.TB, conn net.Conn) *peer { return &peer{t, conn, bufio.Ne
 // pipe makes a connection without a raw socket.
 func pipe(t testing.TB, h *hub.Hub, r *receiver) (*peer, *hub.Conn) {
 	t.Helper()
-	client, server := net.Pipe()
-	return newPeer(t, client), upgrade(t, h, server, r)
+	near, far := net.Pipe()
+	return newPeer(t, near), upgrade(t, h, far, r, somebody)
 }
 
 // tcp makes a connection with a raw socket.
 func tcp(t testing.TB, h *hub.Hub, r *receiver) (*peer, *hub.Conn) {
 	t.Helper()
-	return tcpWith(t, h, r, 0)
+	return tcpAs(t, h, r, somebody)
+}
+
+func tcpAs(t testing.TB, h *hub.Hub, r *receiver, who client) (*peer, *hub.Conn) {
+	t.Helper()
+	near, far := tcpPair(t, 0)
+	return newPeer(t, near), upgrade(t, h, far, r, who)
 }
 
 // narrow makes one whose buffers in the kernel are small, so that a client that does not read is soon noticed.
 func narrow(t testing.TB, h *hub.Hub, r *receiver) (*peer, *hub.Conn) {
 	t.Helper()
-	return tcpWith(t, h, r, 64<<10)
+	near, far := tcpPair(t, 64<<10)
+	return newPeer(t, near), upgrade(t, h, far, r, somebody)
 }
 
-func tcpWith(t testing.TB, h *hub.Hub, r *receiver, buffers int) (*peer, *hub.Conn) {
+// tcpPair is a connection over loopback, its client's end and its server's; buffers is the size of the kernel's, 0 for what it likes.
+func tcpPair(t testing.TB, buffers int) (near, far net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	client, err := net.Dial("tcp", listener.Addr().String())
+	near, err = net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := listener.Accept()
+	far, err = listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if buffers > 0 {
-		_ = client.(*net.TCPConn).SetReadBuffer(buffers)
-		_ = server.(*net.TCPConn).SetWriteBuffer(buffers)
+		_ = near.(*net.TCPConn).SetReadBuffer(buffers)
+		_ = far.(*net.TCPConn).SetWriteBuffer(buffers)
 	}
-	_ = client.SetDeadline(time.Now().Add(30 * time.Second))
-	return newPeer(t, client), upgrade(t, h, server, r)
+	_ = near.SetDeadline(time.Now().Add(30 * time.Second))
+	return near, far
 }
 
 const (
@@ -163,9 +198,8 @@ const (
 	opPong  = 10
 )
 
-// send writes a frame masked with zeros.
-func (p *peer) send(op byte, payload []byte) {
-	p.t.Helper()
+// masked makes a client's frame, masked with zeros.
+func masked(op byte, payload []byte) []byte {
 	buf := []byte{0x80 | op}
 	switch n := len(payload); {
 	case n < 126:
@@ -175,8 +209,12 @@ func (p *peer) send(op byte, payload []byte) {
 	default:
 		buf = binary.BigEndian.AppendUint64(append(buf, 0x80|127), uint64(n))
 	}
-	buf = append(append(buf, 0, 0, 0, 0), payload...)
-	if _, err := p.Write(buf); err != nil {
+	return append(append(buf, 0, 0, 0, 0), payload...)
+}
+
+func (p *peer) send(op byte, payload []byte) {
+	p.t.Helper()
+	if _, err := p.Write(masked(op, payload)); err != nil {
 		p.t.Fatalf("sending: %v", err)
 	}
 }
@@ -266,6 +304,12 @@ func subscribe(t testing.TB, h *hub.Hub, c *hub.Conn, since *protocol.Position, 
 		req.Rules = append(req.Rules, h.Settings().RuleOf(p))
 	}
 	c.Subscribe(t.Context(), req)
+}
+
+// leave closes the client's end and waits until the server's has ended.
+func (p *peer) leave(c *hub.Conn) {
+	p.Close()
+	<-c.Ended()
 }
 
 func publish(t testing.TB, h *hub.Hub, channel, data string) hub.Receipt {

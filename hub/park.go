@@ -120,11 +120,22 @@ func readRaw(raw syscall.RawConn, p []byte, wait bool) (int, error) {
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// openPoller gives the hub's poller, nil where there is none.
+// openPoller gives the hub's poller, nil where there is none: a connection without one does not park.
 func (h *Hub) openPoller() *poller {
-	p := h.poller()
-	h.parked.Store(p != nil)
-	return p
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	if h.poller == nil {
+		p, err := newPoller()
+		if err != nil {
+			h.log.Debug("silent connections keep their goroutines", zap.String("hub", h.name), zap.Error(err))
+			return nil
+		}
+		h.poller = p
+	}
+	return h.poller
 }
 
 // rouse has the connection's goroutine, which waits for bytes, see that it may park. The shard calls it when nothing was said for a

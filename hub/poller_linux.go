@@ -11,8 +11,8 @@ import (
 // poller watches the sockets of parked connections through one epoll instance, which itself is watched by the runtime: one goroutine
 // waits for all of them, and no thread.
 type poller struct {
-	fd   int // of epoll
-	file *os.File
+	file *os.File // epoll
+	raw  syscall.RawConn
 	done chan struct{}
 
 	mu    sync.Mutex
@@ -30,25 +30,24 @@ func newPoller() (*poller, error) {
 		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("making epoll non-blocking: %w", err)
 	}
-	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), conns: make(map[uint64]*Conn)}
-	raw, err := p.file.SyscallConn()
-	if err != nil {
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), conns: make(map[uint64]*Conn)}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
 		_ = p.file.Close()
 		return nil, fmt.Errorf("watching epoll: %w", err)
 	}
-	go p.run(raw)
+	go p.run()
 	return p, nil
 }
 
 // pollEvents is how many sockets are taken from epoll at once.
 const pollEvents = 128
 
-func (p *poller) run(raw syscall.RawConn) {
+func (p *poller) run() {
 	defer close(p.done)
 	events := make([]syscall.EpollEvent, pollEvents)
 	for {
 		n := 0
-		err := raw.Read(func(fd uintptr) bool {
+		err := p.raw.Read(func(fd uintptr) bool {
 			var err error
 			n, err = syscall.EpollWait(int(fd), events, 0)
 			return n > 0 || err != nil && !errors.Is(err, syscall.EINTR)
@@ -79,7 +78,8 @@ func (p *poller) find(key uint64) *Conn {
 	return p.conns[key]
 }
 
-// watch wakes the connection, once, when its client sends something or goes, also where it has done so already.
+// watch wakes the connection, once, when its client sends something or goes, also where it has done so already. It fails once the
+// poller is closed.
 func (p *poller) watch(c *Conn) error {
 	op := syscall.EPOLL_CTL_MOD
 	if c.pollKey == 0 {
@@ -91,8 +91,14 @@ func (p *poller) watch(c *Conn) error {
 		p.mu.Unlock()
 	}
 	var err error
-	if e := c.raw.Control(func(fd uintptr) { err = syscall.EpollCtl(p.fd, op, int(fd), event(c.pollKey)) }); e != nil {
-		return e
+	add := func(epoll uintptr) {
+		gone := c.raw.Control(func(fd uintptr) { err = syscall.EpollCtl(int(epoll), op, int(fd), event(c.pollKey)) })
+		if gone != nil {
+			err = gone
+		}
+	}
+	if closed := p.raw.Control(add); closed != nil {
+		return closed
 	}
 	return err
 }

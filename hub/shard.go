@@ -21,7 +21,8 @@ type shard struct {
 	processed uint64  // Sequence of the last message taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
-	lastShed  time.Time
+	blocking  *flow.Class // the fallback's queue that unblocked was made of; see directClass
+	unblocked *flow.Class
 
 	mu      sync.Mutex
 	mailbox []letter
@@ -146,7 +147,7 @@ func (s *shard) deliver(m *Message) {
 	for _, subs := range s.index.match(m.Channel, m.Time) {
 		for _, sub := range subs {
 			c := sub.conn
-			if sub.from >= m.Sequence || c.mark == m.Sequence || m.Offset > 0 && c.catching {
+			if c.mark == m.Sequence || m.Offset > 0 && c.catching {
 				continue
 			}
 			if sub.rule != m.Rule && !m.Rule.Allow.Subscribe.Allow(c.identity) {
@@ -191,27 +192,28 @@ func (s *shard) flush() {
 		c.flush(&s.writer)
 	}
 	s.dirty = s.dirty[:0]
-	s.shed()
+	s.hub.shed()
 }
 
 // shedInterval spaces the looks for the slowest connections: each goes over all of them.
 const shedInterval = 50 * time.Millisecond
 
-// shed closes the connections with the most bytes waiting while the hub holds more than it may. Each shard looks at its own.
-func (s *shard) shed() {
-	limit := s.hub.Settings().MaxQueued
-	if limit <= 0 || s.hub.queued.Load() <= limit {
+// shed closes the connections with the most bytes waiting while the hub holds more than it may. It looks at those of all shards: what
+// waits for one client is no reason to close those that happen to be with another shard.
+func (h *Hub) shed() {
+	limit := h.Settings().MaxQueued
+	if limit <= 0 || h.queued.Load() <= limit {
 		return
 	}
-	if now := time.Now(); now.Sub(s.lastShed) >= shedInterval {
-		s.lastShed = now
-	} else {
+	now, last := time.Now().UnixNano(), h.lastShed.Load()
+	if now-last < int64(shedInterval) || !h.lastShed.CompareAndSwap(last, now) {
 		return
 	}
-	for s.hub.queued.Load() > limit {
+	conns := h.Connections()
+	for h.queued.Load() > limit {
 		var slowest *Conn
 		most := 0
-		for c := range s.conns {
+		for _, c := range conns {
 			if n := c.queuedBytes(); n > most {
 				slowest, most = c, n
 			}
@@ -219,8 +221,9 @@ func (s *shard) shed() {
 		if slowest == nil {
 			return
 		}
-		s.hub.stats.shed.Add(1)
-		slowest.Close(closeTooSlow, "too slow: the server's queues are full")
+		if slowest.giveUp("too slow: the server's queues are full") {
+			h.stats.shed.Add(1)
+		}
 	}
 }
 

@@ -29,16 +29,14 @@ type socket struct {
 }
 
 // Read reads from the client. Any bytes count as life.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *socket) Read(p []byte) (n int, err error) {
 	if len(s.early) > 0 {
-		n := copy(p, s.early)
-		if s.early = s.early[n:]; len(s.early) == 0 {
-			s.early = nil
-		}
-		s.frames.feed(p[:n])
-		return n, nil
+		n = copy(p, s.early)
+		s.early = s.early[n:]
+	} else {
+		s.early = nil
+		n, err = s.readSocket(p)
 	}
-	n, err := s.readSocket(p)
 	if n > 0 {
 		s.lastRead.Store(time.Now().UnixNano())
 		s.receivedB.Add(uint64(n))

@@ -34,7 +34,12 @@ func (h *Hub) Stats() Stats {
 		Shed: h.stats.shed.Load(), Unhealthy: h.stats.unhealthy.Load(), CaughtUp: h.stats.blocked.Load(),
 		Members: h.presence.members.Load(), MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)),
 	}
-	conns := h.Connections()
+	h.mu.Lock()
+	conns := h.connectionsLocked()
+	s.Refused = h.slots.refused
+	s.Sent, s.SentBytes, s.Offered, s.Dropped = h.gone.sent, h.gone.sentBytes, h.gone.offered, h.gone.dropped
+	s.Conflated = h.gone.conflated
+	h.mu.Unlock()
 	s.Connections = len(conns)
 	for _, c := range conns {
 		cs := c.Stats()
@@ -45,14 +50,6 @@ func (h *Hub) Stats() Stats {
 		s.Dropped += cs.Dropped
 		s.Conflated += cs.Conflated
 	}
-	s.Sent += h.stats.sent.Load()
-	s.SentBytes += h.stats.sentBytes.Load()
-	s.Offered += h.stats.offered.Load()
-	s.Dropped += h.stats.dropped.Load()
-	s.Conflated += h.stats.conflated.Load()
-	h.mu.Lock()
-	s.Refused = h.slots.refused
-	h.mu.Unlock()
 	s.Channels = len(h.Channels(func(string) bool { return true }))
 	return s
 }

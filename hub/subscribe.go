@@ -83,6 +83,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 	if r == nil {
 		return
 	}
+	c.told = nil // who asks is told, also what an earlier replay has told
 	s.tellTrimmed(c, r.Trimmed)
 	switch {
 	case len(replay) == 0:
@@ -92,6 +93,9 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 		s.catchUp(c)
 	default:
 		s.replay(c, replay, s.processed)
+	}
+	if !c.catching {
+		c.told = nil
 	}
 }
 
@@ -111,6 +115,7 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 		c.subs = make(map[string]*subscription)
 	}
 	c.subs[pattern.String()] = sub
+	c.joined++
 	c.subCount.Store(int32(len(c.subs)))
 	s.index.add(sub)
 	return sub
@@ -175,7 +180,8 @@ func (s *shard) replayFrom(pattern protocol.Pattern, req Subscribe, replay []*Me
 	return from, n
 }
 
-// tellTrimmed tells the client of channels of which something that it was due is no longer kept.
+// tellTrimmed tells the client of channels of which something that it was due is no longer kept, once however many parts its replay
+// comes in.
 func (s *shard) tellTrimmed(c *Conn, trims []Trim) {
 	for _, t := range trims {
 		if t.Channel == "" {
@@ -184,7 +190,11 @@ func (s *shard) tellTrimmed(c *Conn, trims []Trim) {
 		if rule := s.hub.Settings().RuleFor(t.Channel); rule == nil || !rule.Allow.Subscribe.Allow(c.identity) {
 			continue
 		}
-		if c.due(t.Channel, t.Through) != nil {
+		if c.told[t.Channel] < t.Through && c.due(t.Channel, t.Through) != nil {
+			if c.told == nil {
+				c.told = make(map[string]uint64)
+			}
+			c.told[t.Channel] = t.Through
 			c.pushGap(&flow.Gap{Channel: t.Channel, Reason: "history_trimmed"})
 		}
 	}

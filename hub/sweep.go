@@ -82,8 +82,9 @@ func (s *shard) judge(c *Conn, settings *Settings) {
 	c.mu.Unlock()
 	switch settings.Health.Judge(counts) {
 	case flow.Failing:
-		s.hub.stats.unhealthy.Add(1)
-		c.Close(closeTooSlow, "too slow: too many messages had to be dropped")
+		if c.giveUp("too slow: too many messages had to be dropped") {
+			s.hub.stats.unhealthy.Add(1)
+		}
 	case flow.Lagging:
 		if !c.warned {
 			c.warned = true

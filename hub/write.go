@@ -134,8 +134,7 @@ func (c *Conn) writeOn() {
 	defer writers.Put(w)
 	timeout := c.hub.Settings().WriteTimeout
 	stalled := time.AfterFunc(timeout, func() {
-		const reason = "too slow: nothing was taken within the write timeout"
-		if c.closeWith(closeTooSlow, reason, closing(uint16(closeTooSlow), reason)) {
+		if c.giveUp("too slow: nothing was taken within the write timeout") {
 			c.hub.stats.slow.Add(1)
 		}
 	})
