@@ -32,6 +32,7 @@ type Hub struct {
 	turn     atomic.Uint32 // which shard gets the next connection
 	gate     gate
 	queued   atomic.Int64 // bytes waiting for all connections
+	lastShed atomic.Int64 // unix nanoseconds of the last look for the slowest connections
 	stats    counters
 
 	mu     sync.Mutex

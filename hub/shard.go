@@ -20,7 +20,6 @@ type shard struct {
 	processed uint64  // Sequence of the last message taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
-	lastShed  time.Time
 
 	mu      sync.Mutex
 	mailbox []letter
@@ -190,37 +189,7 @@ func (s *shard) flush() {
 		c.flush(&s.writer)
 	}
 	s.dirty = s.dirty[:0]
-	s.shed()
-}
-
-// shedInterval spaces the looks for the slowest connections: each goes over all of them.
-const shedInterval = 50 * time.Millisecond
-
-// shed closes the connections with the most bytes waiting while the hub holds more than it may. Each shard looks at its own.
-func (s *shard) shed() {
-	limit := s.hub.Settings().MaxQueued
-	if limit <= 0 || s.hub.queued.Load() <= limit {
-		return
-	}
-	if now := time.Now(); now.Sub(s.lastShed) >= shedInterval {
-		s.lastShed = now
-	} else {
-		return
-	}
-	for s.hub.queued.Load() > limit {
-		var slowest *Conn
-		most := 0
-		for c := range s.conns {
-			if n := c.queuedBytes(); n > most {
-				slowest, most = c, n
-			}
-		}
-		if slowest == nil {
-			return
-		}
-		s.hub.stats.shed.Add(1)
-		slowest.Close(closeTooSlow, "too slow: the server's queues are full")
-	}
+	s.hub.shed()
 }
 
 // register takes in a connection.
