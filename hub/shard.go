@@ -20,6 +20,7 @@ type shard struct {
 	processed uint64  // Sequence of the last message taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
+	beat      beat
 
 	mu      sync.Mutex
 	mailbox []letter
@@ -35,8 +36,10 @@ type letter struct {
 }
 
 func newShard(h *Hub) *shard {
+	settings := h.Settings()
 	return &shard{
 		hub: h, done: make(chan struct{}), conns: make(map[*Conn]struct{}), index: newIndex(), wake: make(chan struct{}, 1),
+		beat: beat{interval: settings.HeartbeatInterval, timeout: settings.HeartbeatTimeout},
 	}
 }
 
