@@ -128,7 +128,7 @@ func (c *crowd) overrun(conn *hub.Conn, lost int) {
 // narrow connects a client whose socket takes little, subscribed to the channels c and fill.
 func (s *site) narrow() (*wstest.Client, *hub.Conn) {
 	s.t.Helper()
-	c := wstest.Dial(s.t, s.url(), wstest.Options{ReadBuffer: 4096})
+	c := wstest.Dial(s.t, s.url(), wstest.Options{ReadBuffer: 1}) // the kernel gives its least
 	c.Subscribe("c", "fill")
 	return c, hubOf(s.t, "default").Connection(c.Welcome.Text("connection_id"))
 }
@@ -220,10 +220,10 @@ func TestAClientThatStandsStillLosesMessages(t *testing.T) {
 			crowd := s.crowd(test.readers)
 			l := &ledger{c: c, policy: test.policy}
 			crowd.publish() // the first arrive, so that a gap has something to be behind
-			crowd.overrun(conn, 60)
+			crowd.overrun(conn, 30)
 			l.read(func() bool { return l.gap != nil })
 			// It stops a second time, now with a gap behind it.
-			crowd.overrun(conn, 60)
+			crowd.overrun(conn, 30)
 			l.read(func() bool { return l.next == crowd.sent })
 			crowd.publish()
 			l.read(func() bool { return l.next == crowd.sent })

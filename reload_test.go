@@ -167,7 +167,7 @@ func TestReloadedHeartbeat(t *testing.T) {
 			}
 		}
 	})
-	s.reload(ws("heartbeat 50ms 1s"))
+	s.reload(ws("heartbeat 50ms 700ms"))
 	if code := silent.CloseCode(); code != 4000 {
 		t.Errorf("who is silent is closed with %d", code)
 	}
