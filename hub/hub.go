@@ -32,11 +32,10 @@ type Hub struct {
 	turn     atomic.Uint32 // which shard gets the next connection
 	gate     gate
 	queued   atomic.Int64 // bytes waiting for all connections
-	lastShed atomic.Int64 // unix nanoseconds
+	lastShed atomic.Int64 // unix nanoseconds of the last look for the slowest connections
 	stats    counters
 	presence *presence
 
-	parked     atomic.Bool  // the poller was made
 	parkAtOnce bool         // whatever a client said last; for tests
 	watching   atomic.Int64 // subscriptions that want presence events
 

@@ -26,7 +26,8 @@ const (
 // not. Members are kept by what they subscribed to: the members of a channel are those of its name and of all patterns that match it.
 type presence struct {
 	hub     *Hub
-	now     func() time.Time
+	now     func() time.Time                            // time.Now, but in tests
+	after   func(d time.Duration, f func()) *time.Timer // time.AfterFunc, but in tests
 	members atomic.Int64
 	turn    atomic.Uint64 // numbers events
 
@@ -70,7 +71,7 @@ type attending struct {
 }
 
 func newPresence(h *Hub) *presence {
-	return &presence{hub: h, now: time.Now, names: make(map[string]*attendance), patterns: make(map[string]*attendance)}
+	return &presence{hub: h, now: time.Now, after: time.AfterFunc, names: make(map[string]*attendance), patterns: make(map[string]*attendance)}
 }
 
 func (p *presence) table(pattern protocol.Pattern) map[string]*attendance {
@@ -148,7 +149,7 @@ func (p *presence) leave(pattern protocol.Pattern, a attending, hold bool) {
 		p.departLocked()
 	}
 	if p.timer == nil {
-		p.timer = time.AfterFunc(leaveDelay, p.depart)
+		p.timer = p.after(leaveDelay, p.depart)
 	}
 }
 
@@ -165,7 +166,7 @@ func (p *presence) depart() {
 	}
 	p.timer = nil
 	if len(p.leaving) > 0 {
-		p.timer = time.AfterFunc(p.leaving[0].due.Sub(now), p.depart)
+		p.timer = p.after(p.leaving[0].due.Sub(now), p.depart)
 	}
 }
 

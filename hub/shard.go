@@ -23,6 +23,7 @@ type shard struct {
 	writer    writer
 	blocking  *flow.Class // the fallback's queue that unblocked was made of; see directClass
 	unblocked *flow.Class
+	beat      beat
 
 	mu      sync.Mutex
 	mailbox []letter
@@ -38,8 +39,11 @@ type letter struct {
 }
 
 func newShard(h *Hub) *shard {
+	settings := h.Settings()
 	return &shard{
-		hub: h, done: make(chan struct{}), conns: make(map[*Conn]struct{}), index: newIndex(), watches: newIndex(), wake: make(chan struct{}, 1),
+		hub: h, done: make(chan struct{}), wake: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), index: newIndex(),
+		watches: newIndex(),
+		beat:    beat{interval: settings.HeartbeatInterval, timeout: settings.HeartbeatTimeout},
 	}
 }
 
@@ -193,38 +197,6 @@ func (s *shard) flush() {
 	}
 	s.dirty = s.dirty[:0]
 	s.hub.shed()
-}
-
-// shedInterval spaces the looks for the slowest connections: each goes over all of them.
-const shedInterval = 50 * time.Millisecond
-
-// shed closes the connections with the most bytes waiting while the hub holds more than it may. It looks at those of all shards: what
-// waits for one client is no reason to close those that happen to be with another shard.
-func (h *Hub) shed() {
-	limit := h.Settings().MaxQueued
-	if limit <= 0 || h.queued.Load() <= limit {
-		return
-	}
-	now, last := time.Now().UnixNano(), h.lastShed.Load()
-	if now-last < int64(shedInterval) || !h.lastShed.CompareAndSwap(last, now) {
-		return
-	}
-	conns := h.Connections()
-	for h.queued.Load() > limit {
-		var slowest *Conn
-		most := 0
-		for _, c := range conns {
-			if n := c.queuedBytes(); n > most {
-				slowest, most = c, n
-			}
-		}
-		if slowest == nil {
-			return
-		}
-		if slowest.giveUp("too slow: the server's queues are full") {
-			h.stats.shed.Add(1)
-		}
-	}
 }
 
 // register takes in a connection.

@@ -27,10 +27,30 @@ func (h *Hub) sweepInterval() time.Duration {
 // sweep pings, and closes whoever was silent for too long or loses too much.
 func (s *shard) sweep(now time.Time) {
 	settings := s.hub.Settings()
+	if s.beat.interval != settings.HeartbeatInterval || s.beat.timeout != settings.HeartbeatTimeout {
+		s.rebeat(settings, now)
+	}
 	for c := range s.conns {
 		s.look(c, settings, now)
 	}
 	s.flush()
+}
+
+// beat is the heartbeat that a shard's connections are held to.
+type beat struct {
+	interval, timeout time.Duration
+	since             time.Time // silence before is not held against a client: it may not have been asked as often
+}
+
+// rebeat puts another heartbeat in force. The pings are spread over the new interval as they were over the old one: at their old
+// times they would come too late for the new timeout.
+func (s *shard) rebeat(settings *Settings, now time.Time) {
+	scale := float64(settings.HeartbeatInterval) / float64(s.beat.interval)
+	for c := range s.conns {
+		left := time.Duration(float64(c.nextPing.Sub(now)) * scale)
+		c.nextPing = now.Add(min(max(left, 0), settings.HeartbeatInterval))
+	}
+	s.beat = beat{settings.HeartbeatInterval, settings.HeartbeatTimeout, now}
 }
 
 func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
@@ -39,7 +59,7 @@ func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
 		c.ws.SetReadLimit(c.limit)
 	}
 	c.rouse()
-	silent := now.Sub(time.Unix(0, c.lastRead.Load()))
+	silent := min(now.Sub(time.Unix(0, c.lastRead.Load())), now.Sub(s.beat.since))
 	if silent > settings.HeartbeatTimeout {
 		c.Close(closeHeartbeat, "no heartbeat in time")
 		return
