@@ -164,20 +164,16 @@ func (s *shard) deliver(m *Message) {
 	s.index.done()
 }
 
-// push puts a message into a connection's queue and acts on what became of it. It tells whether it was taken or accounted for;
-// false means that the connection must catch up from history.
-func (s *shard) push(c *Conn, m *Message, from uint64) bool {
+// push puts a message into a connection's queue and acts on what became of it.
+func (s *shard) push(c *Conn, m *Message, from uint64) {
 	switch c.push(&m.Rule.Queue, &m.Item, from) {
 	case flow.Blocked:
 		s.block(c, m.Offset-1)
-		return false
 	case flow.Overflow:
-		c.Close(closeTooSlow, "too slow: "+m.Rule.Queue.Policy.String())
-		return true
-	case flow.Dropped:
+		c.giveUp("too slow: " + m.Rule.Queue.Policy.String())
+	default:
+		s.touch(c)
 	}
-	s.touch(c)
-	return true
 }
 
 // touch remembers that c has something to write.

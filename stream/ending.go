@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -79,7 +78,8 @@ func (s *stream) outcome(err error) *ending {
 	return end
 }
 
-// tellEnding sends the stream's last message. It waits for room as long as a stream may stall, but not for a closed connection.
+// tellEnding sends the stream's last message. A stream has exactly one ending, so it waits for room as long as the connection lives,
+// which a client that takes nothing ends by write_timeout; the group bounds how many wait.
 func (s *stream) tellEnding(end *ending) {
 	s.logEnding(end)
 	buf := s.buf[:0]
@@ -103,9 +103,7 @@ func (s *stream) tellEnding(end *ending) {
 		}
 		buf = protocol.AppendError(buf, end.told, id, s.id, "")
 	}
-	ctx, cancel := context.WithTimeout(s.group.ctx, s.options.StallTimeout)
-	defer cancel()
-	if err := s.group.sender.Send(ctx, buf); err != nil && s.group.ctx.Err() == nil && !errors.Is(err, ErrSenderClosed) {
+	if err := s.group.sender.Send(s.group.ctx, buf); err != nil && s.group.ctx.Err() == nil && !errors.Is(err, ErrSenderClosed) {
 		s.log().Warn("the ending of a stream could not be sent", zap.String("status", end.status()), zap.Error(err))
 	}
 }
