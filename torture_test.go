@@ -106,7 +106,7 @@ func (n *notes) torment(s *site, set []string, rng *rand.Rand, progress func() i
 	slow := rng.IntN(3) == 0
 	for range rng.IntN(1200) {
 		if slow && rng.IntN(200) == 0 {
-			for ahead := progress() + int64(rng.IntN(4000)); progress() < ahead && !over(); {
+			for ahead := progress() + int64(rng.IntN(1500)); progress() < ahead && !over(); {
 				runtime.Gosched()
 			}
 		}
@@ -195,7 +195,7 @@ func (n *notes) verdict(all published) error {
 // TestTorture runs a moment; TORTURE=100 runs a hundred times as long.
 func TestTorture(t *testing.T) {
 	length, _ := strconv.Atoi(os.Getenv("TORTURE"))
-	each := 1000 * max(1, length)
+	each := 300 * max(1, length)
 	s := serve(t, tortured)
 	all := make(published)
 	pad := strings.Repeat("x", 2000) // so that little of it fills the sockets
