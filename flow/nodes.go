@@ -1,5 +1,7 @@
 package flow
 
+import "sync"
+
 // This file is the lists that Queue keeps its messages in.
 
 // none is the index of no node.
@@ -58,6 +60,9 @@ func (q *Queue) link(class int32) int32 {
 		q.free = q.nodes[n].nextC
 	} else {
 		n = int32(len(q.nodes))
+		if len(q.nodes) == keepNodes && cap(q.nodes) == keepNodes {
+			q.nodes = append(nodePool.Get().(*[pooledNodes]node)[:0], q.nodes...)
+		}
 		q.nodes = append(q.nodes, node{})
 	}
 	q.nodes[n] = node{class: class, prev: q.tail - 1, next: none, prevC: none, nextC: none}
@@ -139,13 +144,24 @@ func (q *Queue) unlinkClass(n int32) {
 // keepNodes is how many nodes an empty queue keeps, so that a client that is served at once costs no allocation per message.
 const keepNodes = 4
 
-// release gives back what a full queue had grown to.
+// pooledNodes is how many nodes a queue takes from the pool when it has more than keepNodes: enough for what gathers for a client
+// between two writes while much is published, so that this costs no allocation either.
+const pooledNodes = 128
+
+// nodePool holds arrays of nodes without items and gaps.
+var nodePool = sync.Pool{New: func() any { return new([pooledNodes]node) }}
+
+// release gives back what a full queue had grown to. All its nodes are free.
 func (q *Queue) release() {
-	q.free = 0
-	if cap(q.nodes) > keepNodes {
-		q.nodes = nil
-	} else {
+	switch n := cap(q.nodes); {
+	case n <= keepNodes:
 		q.nodes = q.nodes[:0]
+	case n == pooledNodes:
+		nodePool.Put((*[pooledNodes]node)(q.nodes[:pooledNodes]))
+		q.nodes = nil
+	default:
+		q.nodes = nil
 	}
+	q.free = 0
 	q.gaps = nil
 }

@@ -124,13 +124,21 @@ func (s *shard) take() (letters []letter, stopped bool) {
 // maxSpare is how many letters an emptied mailbox keeps room for.
 const maxSpare = 4096
 
+// batch is how many messages are delivered before what gathered is written: enough that each write takes many, few enough that the
+// first does not wait long and queues stay small.
+const batch = 128
+
 func (s *shard) process(letters []letter) {
 	messages, bytes := 0, 0
 	for i := range letters {
 		if m := letters[i].message; m != nil {
 			s.deliver(m)
-			messages++
 			bytes += len(m.Bytes)
+			if messages++; messages == batch {
+				s.flush()
+				s.hub.gate.leave(messages, bytes)
+				messages, bytes = 0, 0
+			}
 		} else {
 			letters[i].command()
 		}
