@@ -46,7 +46,7 @@ func gather(ctx context.Context, p *process, n, latencies int) (*audience, error
 	}
 	for _, m := range a.members {
 		a.wg.Go(func() {
-			if err := a.read(m); err != nil && !a.closing.Load() {
+			if err := a.read(m); !a.closing.Load() {
 				select {
 				case a.failed <- err:
 				default:
@@ -82,7 +82,7 @@ func inParallel(n int, do func(i int) error) error {
 	return <-failed
 }
 
-// read counts what arrives for a member.
+// read counts what arrives for a member, until the connection ends; it says how.
 func (a *audience) read(m *member) error {
 	for {
 		msg, err := m.message()

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 
 // Every case, so small that it takes no time: that all arrives, and that all figures are there.
 func TestCases(t *testing.T) {
+	// The race detector has every process sleep for a second at its end, and the servers are many.
+	t.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=10")
 	o := &options{rounds: 1, large: true, sizes: sizes{
 		subscribers: 5, many: 6, broadcasts: 4, flood: 20, paced: 10, idle: 5, settle: time.Millisecond, idleOn: time.Millisecond,
 		operations: 20, turns: 5,

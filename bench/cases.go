@@ -75,13 +75,13 @@ func run(ctx context.Context, o *options, progress io.Writer) (*table, error) {
 		if !only.MatchString(c.name) || c.large && !o.large {
 			continue
 		}
-		fmt.Fprintf(progress, "%s:", c.name)
+		fmt.Fprintf(progress, "%s, round", c.name)
 		began := time.Now()
 		if err := c.run(ctx, o, t, progress); err != nil {
-			fmt.Fprintf(progress, " FAILED")
+			fmt.Fprint(progress, " FAILED")
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", c.name, err))
 		}
-		fmt.Fprintf(progress, " %.0f s\n", time.Since(began).Seconds())
+		fmt.Fprintf(progress, ", %.0f s\n", time.Since(began).Seconds())
 	}
 	return t, failed
 }
