@@ -42,7 +42,7 @@ type sizes struct {
 
 func defaults() sizes {
 	return sizes{
-		subscribers: 1000, many: 10_000, broadcasts: 200, flood: 500, idle: 2000, settle: 3 * time.Second,
+		subscribers: 1000, many: 10_000, broadcasts: 200, flood: 500, idle: 2000, settle: 5 * time.Second,
 		operations: 20_000, turns: 2000,
 	}
 }
