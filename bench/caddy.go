@@ -23,7 +23,8 @@ import (
 	_ "github.com/neuroquantumdb/neuroquantum-ws"
 )
 
-// caddyfile is one site. What would refuse or drop under this load is set so high that it does not; all else is the default.
+// caddyfile is one site. What would refuse or drop under this load is set so high that it does not; all else is the default, but that
+// nothing listens for HTTP/3. With HTTP/1.1 alone Caddy would wrap plain connections, and hide their sockets.
 const caddyfile = `{
 	admin off
 	persist_config off
@@ -36,7 +37,7 @@ const caddyfile = `{
 		level ERROR
 	}
 	servers {
-		protocols h1
+		protocols h1 h2
 	}
 }
 %[2]s://%[3]s {
