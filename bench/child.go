@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -28,6 +29,7 @@ func serve(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	if _, err := raiseFiles(); err != nil {
 		return err
 	}
+	signal.Ignore(os.Interrupt) // which a terminal sends to the parent too, and that ends this process
 	var stop func() error
 	switch kind, address, encrypted := args[0], args[1], len(args) > 2; {
 	case encrypted && (kind != "caddy" || args[2] != "tls"):

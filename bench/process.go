@@ -53,6 +53,8 @@ func tryProcess(ctx context.Context, s subject) (*process, error) {
 		p.tls = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
 	}
 	p.command = exec.CommandContext(ctx, self, args...)
+	// A server that loses its stdin cleans up and ends.
+	p.command.Cancel = func() error { return p.stdin.Close() }
 	p.command.WaitDelay = 10 * time.Second
 	p.command.Stderr = os.Stderr
 	if p.stdin, err = p.command.StdinPipe(); err != nil {
