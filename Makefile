@@ -1,6 +1,8 @@
 # make run    build Caddy with neuroquantum_ws and run the demo at http://localhost:8080
 # make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
 # make fuzz   each fuzz target for a while (FUZZTIME=30s)
+# make bench  the server under load, beside a floor and a naive server; takes minutes, wants a quiet machine (BENCH='-large -rounds 3')
+# make microbench  Go's benchmarks of the parts
 
 CADDY_VERSION := v2.11.9
 MODULE        := github.com/neuroquantumdb/neuroquantum-ws
@@ -11,7 +13,7 @@ FUZZTIME      ?= 30s
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit xcaddy smoke browser fuzz bench demo clean
+.PHONY: run build test vet lint unit xcaddy smoke browser fuzz bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -47,6 +49,9 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
 
 bench:
+	go run ./bench $(BENCH)
+
+microbench:
 	go test -run '^$$' -bench . -benchmem ./...
 
 # The demo's database, from its CSV.
