@@ -89,6 +89,27 @@ func TestNDJSONRequests(t *testing.T) {
 	plain.Ping()
 }
 
+// TestAnswersGoTogether: requests that came in one piece are answered in one, whatever each of them needs.
+func TestAnswersGoTogether(t *testing.T) {
+	s := serve(t, "")
+	raw := dialLines(s, "neuroquantum.v1.ndjson", 0)
+	readLines(t, raw)
+	var together []byte
+	for _, request := range []string{
+		`{"type":"ping"}`, `{"type":"subscribe","channel":"a"}`, `nonsense`, `{"type":"unsubscribe","channel":"a"}`, `{"type":"ping"}`,
+	} {
+		together = append(together, wstest.Frame(wstest.Fin|wstest.OpText, request)...)
+	}
+	raw.Bytes(together)
+	types := ""
+	for _, m := range readLines(t, raw) {
+		types += m.Type() + " "
+	}
+	if types != "pong subscription_confirmed error unsubscription_confirmed pong " {
+		t.Errorf("the first frame has %s", types)
+	}
+}
+
 // TestNDJSONBatches: what has gathered for a client that was slow to read comes in few frames, and all of it.
 func TestNDJSONBatches(t *testing.T) {
 	const messages = 5000

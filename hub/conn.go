@@ -91,7 +91,9 @@ type Conn struct {
 	catching  bool // history messages come from history until it has caught up
 	warned    bool // of its health
 
-	heard atomic.Bool // a message came since the shard looked last
+	heard    atomic.Bool // a message came since the shard looked last
+	handling atomic.Bool // the reader handles requests that it has; before it asks the socket for more it calls handled
+	answered atomic.Bool // and some were answered, but the answers not written
 
 	// Counters.
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
@@ -211,7 +213,24 @@ func (c *Conn) pushReply(frame []byte) {
 // the connection is closed it does nothing.
 func (c *Conn) Reply(msg []byte) {
 	c.pushReply(frame(msg))
-	c.flushNow()
+	c.flushAnswers()
+}
+
+// flushAnswers writes the answers to requests that wait. While the reader handles requests it leaves that to the reader, which
+// writes before it asks the socket for more: the answers to requests that came together go out together.
+func (c *Conn) flushAnswers() {
+	c.answered.Store(true)
+	if !c.handling.Load() && c.answered.Swap(false) {
+		c.flushNow()
+	}
+}
+
+// handled ends the reader's handling of requests.
+func (c *Conn) handled() {
+	c.handling.Store(false)
+	if c.answered.Swap(false) {
+		c.flushNow()
+	}
 }
 
 // waitReplies waits until the client has taken enough of the answers to its requests that another may be read.
@@ -224,6 +243,7 @@ func (c *Conn) waitReplies() {
 	room := make(chan struct{})
 	c.replyRoom = room
 	c.mu.Unlock()
+	c.handled()
 	<-room
 }
 

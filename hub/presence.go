@@ -277,12 +277,12 @@ func (c *Conn) Presence(id protocol.ID, channel string, rule *Rule) {
 	answered := make(chan struct{})
 	posted := c.shard.post(letter{command: func() {
 		c.pushReply(frame(protocol.AppendPresence(nil, id, channel, members, count)))
-		c.shard.touch(c)
 		close(answered)
 	}})
 	p.mu.Unlock()
 	if posted {
 		<-answered
+		c.flushAnswers()
 	}
 }
 

@@ -73,6 +73,7 @@ func (c *Conn) readMessage(r io.Reader) error {
 // receive hands one message to the receiver, and waits until the client has taken enough of the answers for another.
 func (c *Conn) receive(msg []byte) {
 	c.heard.Store(true)
+	c.handling.Store(true)
 	c.received.Add(1)
 	c.hub.stats.received.Add(1)
 	if c.isClosing() {

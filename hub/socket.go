@@ -35,6 +35,7 @@ func (s *socket) Read(p []byte) (n int, err error) {
 		s.early = s.early[n:]
 	} else {
 		s.early = nil
+		s.handled()
 		n, err = s.readSocket(p)
 	}
 	if n > 0 {

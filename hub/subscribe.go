@@ -24,6 +24,7 @@ type Subscribe struct {
 func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 	if req.Since == nil && req.Last <= 0 {
 		c.shard.do(func() { c.shard.subscribe(c, req, nil) })
+		c.flushAnswers()
 		return
 	}
 	recovery := Recovery{Filters: req.Patterns, Since: req.Since, Last: req.Last}
@@ -36,6 +37,7 @@ func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 		c.Reply(protocol.AppendError(nil, protocol.Errorf(protocol.HistoryUnavailable, "the history cannot be read now"), req.ID, "", ""))
 	} else if posted {
 		<-done
+		c.flushAnswers()
 	}
 }
 
@@ -43,6 +45,7 @@ func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 // connection's receiver may call it.
 func (c *Conn) Unsubscribe(id protocol.ID, channels []string) {
 	c.shard.do(func() { c.shard.unsubscribe(c, id, channels) })
+	c.flushAnswers()
 }
 
 // subscribe takes effect at its place in the mailbox: all messages up to s.processed have been delivered before. Where something
@@ -79,7 +82,6 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 		c.pushReply(frame(protocol.AppendSubscribed(nil, done)))
 		s.attend(sub, s.hub.Settings().attends(pattern), req.Presence, false)
 	}
-	s.touch(c)
 	if r == nil {
 		return
 	}
@@ -107,7 +109,6 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 	if limit := s.hub.Settings().MaxSubscriptions; limit > 0 && len(c.subs) >= limit {
 		refusal := protocol.Errorf(protocol.LimitExceeded, "a connection may have %d subscriptions", limit)
 		c.pushReply(frame(protocol.AppendError(nil, refusal, id, "", pattern.String())))
-		s.touch(c)
 		return nil
 	}
 	sub := &subscription{conn: c, pattern: pattern, from: s.processed}
@@ -134,7 +135,6 @@ func (s *shard) unsubscribe(c *Conn, id protocol.ID, channels []string) {
 		c.pushReply(frame(protocol.AppendUnsubscribed(nil, channel, time.Now(), id)))
 	}
 	c.subCount.Store(int32(len(c.subs)))
-	s.touch(c)
 }
 
 // settle notes for every subscription that it has what was delivered so far, before replay from a lower place begins for others.

@@ -10,11 +10,33 @@ import (
 // Every function here appends one complete server message to dst and returns the extended slice. They are written by hand so that
 // nothing is reflected on or allocated where thousands are sent a second, and so that `type` always comes first.
 
-// AppendTime appends t as a JSON string, RFC 3339 in UTC with milliseconds.
+// AppendTime appends t as a JSON string, RFC 3339 in UTC with milliseconds. It does what time.AppendFormat would, without reading a
+// layout for every message.
 func AppendTime(dst []byte, t time.Time) []byte {
-	dst = append(dst, '"')
-	dst = t.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
-	return append(dst, '"')
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst = appendDigits(append(dst, '"'), year, 4)
+	dst = appendDigits(append(dst, '-'), int(month), 2)
+	dst = appendDigits(append(dst, '-'), day, 2)
+	dst = appendDigits(append(dst, 'T'), hour, 2)
+	dst = appendDigits(append(dst, ':'), minute, 2)
+	dst = appendDigits(append(dst, ':'), second, 2)
+	dst = appendDigits(append(dst, '.'), t.Nanosecond()/1e6, 3)
+	return append(dst, 'Z', '"')
+}
+
+// appendDigits appends the last digits of n, as many as width.
+func appendDigits(dst []byte, n, width int) []byte {
+	from := len(dst)
+	for range width {
+		dst = append(dst, '0')
+	}
+	for i := len(dst) - 1; i >= from; i-- {
+		dst[i] += byte(n % 10)
+		n /= 10
+	}
+	return dst
 }
 
 // AppendString appends s as a JSON string; what is not UTF-8 becomes U+FFFD.

@@ -211,3 +211,14 @@ func TestAsError(t *testing.T) {
 		t.Errorf("text %q", e)
 	}
 }
+
+func TestAppendTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(-62_135_596_800_000, 253_402_300_799_999).Draw(t, "milliseconds")). // the years 1 to 9999
+																Add(time.Duration(rapid.IntRange(0, 999_999).Draw(t, "nanoseconds"))).
+																In(time.FixedZone("", rapid.IntRange(-50_000, 50_000).Draw(t, "zone")))
+		if got, want := string(AppendTime(nil, at)), at.UTC().Format(`"2006-01-02T15:04:05.000Z"`); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	})
+}
