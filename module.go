@@ -116,6 +116,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.pooled, err = openHub(h.name, config, broker, orDefault(h.MaxHistory, defaultMaxHistory), h.log); err != nil {
 		return fmt.Errorf("hub %s: %w", h.name, err)
 	}
+	directory, err := directoryOf(ctx)
+	if err != nil {
+		return err
+	}
+	directory.hubs[h.name] = h.pooled
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)

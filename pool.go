@@ -29,9 +29,10 @@ var hubs = caddy.NewUsagePool()
 
 // pooledHub is a hub with all that lives as long as it does.
 type pooledHub struct {
-	hub *hub.Hub
-	env *session.Env
-	log *swapCore
+	hub    *hub.Hub
+	env    *session.Env
+	log    *swapCore
+	events *events
 
 	mu        sync.Mutex
 	ended     bool
@@ -54,6 +55,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		}
 		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady, 0), Log: steady}}
 		p.env.Config.Store(c.session)
+		p.events = newEvents(h, steady)
 		return p, nil
 	})
 	if err != nil {
@@ -111,6 +113,7 @@ func (p *pooledHub) Destruct() error {
 	p.ended = true
 	p.endFeedsLocked()
 	p.mu.Unlock()
+	p.events.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return p.hub.Close(ctx)

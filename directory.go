@@ -1,0 +1,45 @@
+package neuroquantumws
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() { caddy.RegisterModule(new(directory)) }
+
+// directory is Caddy's app neuroquantum_ws, which needs no configuration. It knows the hubs of one configuration: only when all of it
+// is provisioned can be said whether a hub that is named somewhere is one of them.
+type directory struct {
+	hubs   map[string]*pooledHub // does not change once the configuration starts
+	wanted []string              // that neuroquantum_ws_notify names
+}
+
+// CaddyModule implements caddy.Module.
+func (*directory) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "neuroquantum_ws", New: func() caddy.Module { return &directory{hubs: make(map[string]*pooledHub)} }}
+}
+
+// directoryOf is the directory of the configuration that is being provisioned.
+func directoryOf(ctx caddy.Context) (*directory, error) {
+	app, err := ctx.App("neuroquantum_ws")
+	if err != nil {
+		return nil, fmt.Errorf("getting the neuroquantum_ws app: %w", err)
+	}
+	return app.(*directory), nil
+}
+
+// Start implements caddy.App. A configuration that names a hub which it does not have fails to start.
+func (d *directory) Start() error {
+	for _, name := range d.wanted {
+		if d.hubs[name] == nil {
+			return fmt.Errorf("neuroquantum_ws_notify: no neuroquantum_ws of this configuration has the hub %q", name)
+		}
+	}
+	return nil
+}
+
+// Stop implements caddy.App. Requests may still be on their way: what they need belongs to the hubs.
+func (d *directory) Stop() error { return nil }
+
+var _ caddy.App = (*directory)(nil)
