@@ -172,13 +172,16 @@ func TestPresenceHoldsLeavesBack(t *testing.T) {
 	anew.Subscribe("room/1")
 	expectEvent(watcher, "presence_join", "room/1", anew)
 	expectEvent(watcher, "presence_leave", "room/1", stranger)
-	want := map[string]string{connectionID(watcher): "", connectionID(again): "ann", connectionID(anew): ""}
+	// She goes on under the name that the others know.
+	want := map[string]string{connectionID(watcher): "", connectionID(ann): "ann", connectionID(anew): ""}
 	if got := members(watcher, "room/1"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if watcher.Backlog() != 0 {
 		t.Errorf("got %v", watcher.Next())
 	}
+	again.AskFor("unsubscription_confirmed", M{"type": "unsubscribe", "channel": "room/1"})
+	expectEvent(watcher, "presence_leave", "room/1", ann)
 }
 
 // Presence follows a reload, for subscriptions that stand as well.

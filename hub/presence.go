@@ -31,47 +31,49 @@ type presence struct {
 	members atomic.Int64
 	turn    atomic.Uint64 // numbers events
 
-	mu       sync.Mutex
-	closed   bool
-	names    map[string]*attendance
-	patterns map[string]*attendance
-	leaving  []departure // in the order in which they are due
-	timer    *time.Timer // for the first of leaving
+	mu        sync.Mutex
+	closed    bool
+	attendees map[string]*attendee   // by connection
+	away      map[string][]*attendee // whose connection has ended, by user, those that left first before
+	names     map[string]*attendance
+	patterns  map[string]*attendance
+	watched   map[string]int // names that are watched, and by how many subscriptions
+	leaving   []departure    // in the order in which they are due
+	timer     *time.Timer    // for the first of leaving
+}
+
+// attendee is a connection as others know it. A user whose connection ended and who is back in time goes on as the same attendee, under
+// the name of the first connection: what others were told stays true.
+type attendee struct {
+	id         string // the connection that it began with
+	connection string // the one that it has; empty while it has none
+	identity   access.Identity
+	in         map[*attendance]*member
 }
 
 // attendance is who is subscribed to one name or pattern.
 type attendance struct {
 	pattern protocol.Pattern
-	members map[string]*member   // by connection, those included whose leave is held back
-	away    map[string][]*member // those whose leave is held back, by user
+	members map[*attendee]*member
 }
 
-// member is one subscription of a connection.
+// member is one subscription of an attendee.
 type member struct {
-	connection string
-	identity   access.Identity
-	since      time.Time
-	json       []byte
-	away       bool
+	json []byte
+	due  time.Time // of its leave, where that is held back; zero where not
 }
 
-// departure is a leave that is held back.
+// departure is an attendee some of whose leaves are held back.
 type departure struct {
-	at     *attendance
-	member *member
-	others []protocol.Pattern
-	due    time.Time
-}
-
-// attending is the part of a connection that presence needs, as it is when its subscriptions change.
-type attending struct {
-	connection string
-	identity   access.Identity
-	others     []protocol.Pattern // its other subscriptions: what they match as well is no news
+	attendee *attendee
+	due      time.Time
 }
 
 func newPresence(h *Hub) *presence {
-	return &presence{hub: h, now: time.Now, after: time.AfterFunc, names: make(map[string]*attendance), patterns: make(map[string]*attendance)}
+	return &presence{
+		hub: h, now: time.Now, after: time.AfterFunc, attendees: make(map[string]*attendee), away: make(map[string][]*attendee),
+		names: make(map[string]*attendance), patterns: make(map[string]*attendance), watched: make(map[string]int),
+	}
 }
 
 func (p *presence) table(pattern protocol.Pattern) map[string]*attendance {
@@ -81,74 +83,85 @@ func (p *presence) table(pattern protocol.Pattern) map[string]*attendance {
 	return p.names
 }
 
-func newMember(a attending, since time.Time) *member {
-	return &member{
-		connection: a.connection, identity: a.identity, since: since,
-		json: protocol.AppendMember(nil, a.connection, a.identity.User, since),
-	}
-}
-
 // join makes a subscription a member.
-func (p *presence) join(pattern protocol.Pattern, a attending) {
+func (p *presence) join(pattern protocol.Pattern, connection string, identity access.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	a := p.attendeeLocked(connection, identity)
 	table := p.table(pattern)
 	at := table[pattern.String()]
 	if at == nil {
-		at = &attendance{pattern: pattern, members: make(map[string]*member)}
+		at = &attendance{pattern: pattern, members: make(map[*attendee]*member)}
 		table[pattern.String()] = at
 	}
-	if back := at.back(a.identity.User); back != nil {
-		// Nobody was told that the user had left.
-		delete(at.members, back.connection)
-		at.members[a.connection] = newMember(a, back.since)
+	if m := at.members[a]; m != nil {
+		m.due = time.Time{} // nobody was told that the user had left
 		return
 	}
-	m := newMember(a, p.now())
-	at.members[m.connection] = m
+	m := &member{json: protocol.AppendMember(nil, a.id, identity.User, p.now())}
+	at.members[a], a.in[at] = m, m
 	p.members.Add(1)
-	p.tellLocked(true, at, m, a.others)
+	p.tellLocked(true, a, at, m)
 }
 
-// back takes a member of the user whose leave is held back, nil where there is none.
-func (at *attendance) back(user string) *member {
-	held := at.away[user]
-	if len(held) == 0 {
-		return nil
+// attendeeLocked is the connection's attendee: one of its user that is away, or a new one.
+func (p *presence) attendeeLocked(connection string, identity access.Identity) *attendee {
+	a := p.attendees[connection]
+	if a != nil {
+		return a
 	}
-	m := held[0]
-	m.away = false
-	if at.away[user] = held[1:]; len(held) == 1 {
-		delete(at.away, user)
+	if waiting := p.away[identity.User]; len(waiting) > 0 {
+		a = waiting[0]
+		p.stopWaitingLocked(a)
+	} else {
+		a = &attendee{id: connection, identity: identity, in: make(map[*attendance]*member)}
 	}
-	return m
+	a.connection = connection
+	p.attendees[connection] = a
+	return a
 }
 
-// leave takes a subscription off; hold says that its connection ended and may come back.
-func (p *presence) leave(pattern protocol.Pattern, a attending, hold bool) {
+// stopWaitingLocked takes an attendee off those that are away.
+func (p *presence) stopWaitingLocked(a *attendee) {
+	user := a.identity.User
+	waiting := slices.DeleteFunc(p.away[user], func(other *attendee) bool { return other == a })
+	if p.away[user] = waiting; len(waiting) == 0 {
+		delete(p.away, user)
+	}
+}
+
+// leave takes a subscription off.
+func (p *presence) leave(pattern protocol.Pattern, connection string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := p.table(pattern)[pattern.String()]
-	if at == nil || at.members[a.connection] == nil {
+	at, a := p.table(pattern)[pattern.String()], p.attendees[connection]
+	if at != nil && a != nil && at.members[a] != nil {
+		p.removeLocked(a, at)
+	}
+}
+
+// gone holds back the leaves of a connection that has ended.
+func (p *presence) gone(connection string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.attendees[connection]
+	if a == nil {
 		return
 	}
-	m := at.members[a.connection]
-	if !hold || p.closed {
-		p.removeLocked(at, m, a.others)
-		return
+	delete(p.attendees, connection)
+	a.connection = ""
+	due := p.now().Add(leaveDelay)
+	for _, m := range a.in {
+		m.due = due
 	}
-	m.away = true
 	if user := a.identity.User; user != "" {
-		if at.away == nil {
-			at.away = make(map[string][]*member)
-		}
-		at.away[user] = append(at.away[user], m)
+		p.away[user] = append(p.away[user], a)
 	}
-	p.leaving = append(p.leaving, departure{at, m, a.others, p.now().Add(leaveDelay)})
+	p.leaving = append(p.leaving, departure{a, due})
 	if len(p.leaving) > maxLeaving {
 		p.departLocked()
 	}
-	if p.timer == nil {
+	if p.timer == nil && !p.closed {
 		p.timer = p.after(leaveDelay, p.depart)
 	}
 }
@@ -170,66 +183,100 @@ func (p *presence) depart() {
 	}
 }
 
-// departLocked ends the first departure.
+// departLocked ends the first departure: of what the user did not come back to.
 func (p *presence) departLocked() {
 	d := p.leaving[0]
 	p.leaving[0] = departure{}
 	p.leaving = p.leaving[1:]
-	if d.member.away {
-		d.at.back(d.member.identity.User) // the oldest of the user's, which is this one
-		p.removeLocked(d.at, d.member, d.others)
+	for at, m := range d.attendee.in {
+		if m.due.Equal(d.due) {
+			p.removeLocked(d.attendee, at)
+		}
+	}
+	if d.attendee.connection == "" && len(d.attendee.in) == 0 {
+		p.stopWaitingLocked(d.attendee)
 	}
 }
 
-func (p *presence) removeLocked(at *attendance, m *member, others []protocol.Pattern) {
-	delete(at.members, m.connection)
+func (p *presence) removeLocked(a *attendee, at *attendance) {
+	m := at.members[a]
+	delete(at.members, a)
+	delete(a.in, at)
 	if len(at.members) == 0 {
 		delete(p.table(at.pattern), at.pattern.String())
 	}
+	if len(a.in) == 0 {
+		delete(p.attendees, a.connection)
+	}
 	p.members.Add(-1)
-	p.tellLocked(false, at, m, others)
+	p.tellLocked(false, a, at, m)
 }
 
-// presenceEvent is a join or leave on its way to those who watch.
+// watch notes that a subscription to the pattern wants events, or no longer does.
+func (p *presence) watch(pattern protocol.Pattern, more int) {
+	p.hub.watching.Add(int64(more))
+	if pattern.IsPattern() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := pattern.String()
+	if p.watched[name] += more; p.watched[name] == 0 {
+		delete(p.watched, name)
+	}
+}
+
+// covered tells whether a is a member of the channel by something else than at: then what it does with at is no news there.
+func (a *attendee) covered(at *attendance, name string) bool {
+	for other := range a.in {
+		if other != at && other.pattern.Match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// presenceEvent is a join or leave of a channel on its way to those who watch.
 type presenceEvent struct {
-	turn    uint64
-	join    bool
-	pattern protocol.Pattern // what was subscribed to
-	member  *member
-	others  []protocol.Pattern
-	item    *flow.Item // for the channel, where pattern is a name
-	covered bool       // and another of the member's subscriptions matches that name
+	turn       uint64
+	channel    string
+	connection string // of the member, who is not told of itself
+	identity   access.Identity
+	item       *flow.Item
+	byName     bool // tell those who watch the channel by its name
+	byPattern  bool // and those who watch it by a pattern
 }
 
 // directPresence begins the channel's name in the gap that tells of events that were lost.
 const directPresence = "$presence/"
 
-func (e *presenceEvent) itemFor(channel string) *flow.Item {
-	return &flow.Item{Bytes: frame(protocol.AppendPresenceEvent(nil, e.join, channel, e.member.json)), Channel: directPresence + channel}
-}
-
-// tellLocked sends an event to all shards, under the lock so that all see the events in one order.
-func (p *presence) tellLocked(join bool, at *attendance, m *member, others []protocol.Pattern) {
+// tellLocked sends an event to all shards, under the lock so that all see the events in one order. Those who watch a channel by its name
+// are told of everyone who becomes or ceases to be a member of it; those who watch by a pattern, of those who subscribe to a name: of
+// others it is not known which channels they mean.
+func (p *presence) tellLocked(join bool, a *attendee, at *attendance, m *member) {
 	if p.closed || p.hub.watching.Load() == 0 {
 		return
 	}
-	e := &presenceEvent{turn: p.turn.Add(1), join: join, pattern: at.pattern, member: m, others: others}
 	if !at.pattern.IsPattern() {
-		e.covered = matchAny(others, at.pattern.String())
-		e.item = e.itemFor(at.pattern.String())
+		name := at.pattern.String()
+		p.postLocked(join, a, m, name, !a.covered(at, name), true)
+		return
+	}
+	for name := range p.watched {
+		if at.pattern.Match(name) && !a.covered(at, name) {
+			p.postLocked(join, a, m, name, true, false)
+		}
+	}
+}
+
+func (p *presence) postLocked(join bool, a *attendee, m *member, name string, byName, byPattern bool) {
+	e := &presenceEvent{
+		turn: p.turn.Add(1), channel: name, connection: a.connection, identity: a.identity, byName: byName, byPattern: byPattern,
+		item: &flow.Item{Bytes: frame(protocol.AppendPresenceEvent(nil, join, name, m.json)), Channel: directPresence + name},
 	}
 	for _, s := range p.hub.shards {
 		s.post(letter{command: func() { s.announce(e) }})
 	}
-}
-
-func matchAny(patterns []protocol.Pattern, name string) bool {
-	for _, p := range patterns {
-		if p.Match(name) {
-			return true
-		}
-	}
-	return false
 }
 
 // list gives the members of a channel, at most maxMembers, and how many there are. Whoever the channel's rule does not let subscribe
@@ -245,9 +292,9 @@ func (p *presence) listLocked(channel string, rule *Rule) (members [][]byte, cou
 		}
 	}
 	for i, at := range all {
-		for connection, m := range at.members {
-			again := slices.ContainsFunc(all[:i], func(at *attendance) bool { return at.members[connection] != nil })
-			if again || !rule.Allow.Subscribe.Allow(m.identity) {
+		for a, m := range at.members {
+			again := slices.ContainsFunc(all[:i], func(at *attendance) bool { return at.members[a] != nil })
+			if again || !rule.Allow.Subscribe.Allow(a.identity) {
 				continue
 			}
 			if count++; count <= maxMembers {
@@ -288,77 +335,50 @@ func (c *Conn) Presence(id protocol.ID, channel string, rule *Rule) {
 
 // announce tells those of the shard's connections that watch.
 func (s *shard) announce(e *presenceEvent) {
-	settings := s.hub.Settings()
-	if e.item != nil {
-		name := e.pattern.String()
-		rule := settings.RuleFor(name)
-		for _, watches := range s.watches.match(name, e.member.since) { // those by name first
-			s.announceTo(watches, rule, e, e.item)
-		}
-		s.watches.done()
+	rule := s.hub.Settings().RuleFor(e.channel)
+	if rule == nil || !rule.Presence || !rule.Allow.Subscribe.Allow(e.identity) {
 		return
 	}
-	// A subscription by pattern is told to those who watch one of its channels by name, and only to them: for others it is none of a
-	// channel they could know of.
-	for name, t := range s.watches.exact {
-		if e.pattern.Match(name) && !matchAny(e.others, name) {
-			s.announceTo(t.subs, settings.RuleFor(name), e, e.itemFor(name))
-		}
-	}
-}
-
-func (s *shard) announceTo(watches list, rule *Rule, e *presenceEvent, item *flow.Item) {
-	if rule == nil || !rule.Presence || !rule.Allow.Subscribe.Allow(e.member.identity) {
-		return
-	}
-	for _, sub := range watches {
-		c := sub.conn
-		if c.id == e.member.connection || !rule.Allow.Presence.Allow(c.identity) {
-			continue
-		}
-		if e.item != nil {
-			// It may watch by several patterns.
+	for _, watches := range s.watches.match(e.channel, time.Time{}) { // those by name first
+		for _, sub := range watches {
+			c := sub.conn
 			if c.announced == e.turn {
-				continue
+				continue // it watches by several
 			}
 			c.announced = e.turn
-			if e.covered && !sub.pattern.IsPattern() {
-				continue
+			told := e.byName
+			if sub.pattern.IsPattern() {
+				told = e.byPattern
+			}
+			if told && c.id != e.connection && rule.Allow.Presence.Allow(c.identity) {
+				s.direct(c, e.item)
 			}
 		}
-		s.direct(c, item)
 	}
+	s.watches.done()
 }
 
-// attend brings presence in step with a subscription: whether it is a member, and whether it watches. hold says that its connection
-// ended.
-func (s *shard) attend(sub *subscription, member, watch, hold bool) {
+// attend brings presence in step with a subscription: whether it is a member, and whether it watches.
+func (s *shard) attend(sub *subscription, member, watch bool) {
+	p := s.hub.presence
 	if watch != (sub.watch != nil) {
 		if watch {
 			sub.watch = &subscription{conn: sub.conn, pattern: sub.pattern}
 			s.watches.add(sub.watch)
-			s.hub.watching.Add(1)
+			p.watch(sub.pattern, 1)
 		} else {
 			s.watches.remove(sub.watch)
 			sub.watch = nil
-			s.hub.watching.Add(-1)
+			p.watch(sub.pattern, -1)
 		}
 	}
-	if member == sub.member {
-		return
-	}
-	sub.member = member
-	c := sub.conn
-	a := attending{connection: c.id, identity: c.identity}
-	for _, other := range c.subs {
-		if other != sub && other.member {
-			a.others = append(a.others, other.pattern)
+	if member != sub.member {
+		sub.member = member
+		if member {
+			p.join(sub.pattern, sub.conn.id, sub.conn.identity)
+		} else {
+			p.leave(sub.pattern, sub.conn.id)
 		}
-	}
-	if member {
-		s.hub.presence.join(sub.pattern, a)
-	} else {
-		s.hub.presence.leave(sub.pattern, a, hold)
 	}
 }
 
@@ -381,7 +401,7 @@ func (s *shard) reattend() {
 	settings := s.hub.Settings()
 	for c := range s.conns {
 		for _, sub := range c.subs {
-			s.attend(sub, settings.attends(sub.pattern), sub.watch != nil, false)
+			s.attend(sub, settings.attends(sub.pattern), sub.watch != nil)
 		}
 	}
 }

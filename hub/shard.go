@@ -213,9 +213,11 @@ func (s *shard) register(c *Conn) {
 func (s *shard) unregister(c *Conn) {
 	for pattern, sub := range c.subs {
 		s.index.remove(sub)
-		s.attend(sub, false, false, true)
+		sub.member = false // the leave is held back
+		s.attend(sub, false, false)
 		delete(c.subs, pattern)
 	}
+	s.hub.presence.gone(c.id)
 	c.subs = nil
 	c.subCount.Store(0)
 	delete(s.conns, c)

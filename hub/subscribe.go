@@ -80,7 +80,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 			}
 		}
 		c.pushReply(frame(protocol.AppendSubscribed(nil, done)))
-		s.attend(sub, s.hub.Settings().attends(pattern), req.Presence, false)
+		s.attend(sub, s.hub.Settings().attends(pattern), req.Presence)
 	}
 	if r == nil {
 		return
@@ -130,7 +130,7 @@ func (s *shard) unsubscribe(c *Conn, id protocol.ID, channels []string) {
 		if sub := c.subs[channel]; sub != nil {
 			s.index.remove(sub)
 			delete(c.subs, channel)
-			s.attend(sub, false, false, false)
+			s.attend(sub, false, false)
 		}
 		c.pushReply(frame(protocol.AppendUnsubscribed(nil, channel, time.Now(), id)))
 	}
