@@ -380,7 +380,7 @@ func TestTheSlowestGoFirst(t *testing.T) {
 	until(publisher, "it is unsubscribed", func() bool { return conn.Stats().Subscriptions == 0 })
 	for h.Stats().Shed < count {
 		publish()
-		if waiting := h.Stats().QueuedBytes; waiting > 4<<20 {
+		if waiting := h.Stats().QueuedBytes; waiting > 6<<20 {
 			t.Fatalf("%d bytes wait", waiting)
 		}
 	}

@@ -173,7 +173,7 @@ func TestConflate(t *testing.T) {
 	for i := range messages {
 		publisher.Send(M{"type": "publish", "channel": fmt.Sprint("c", i%channels), "data": []any{i, pad}})
 	}
-	publisher.Ping()
+	until(publisher, "all is in the queues", func() bool { return hubOf(t, "default").Stats().MessagesInFlight == 0 })
 	next := map[string]int{"c0": 0, "c1": 1, "c2": 2}
 	last := make(map[string]int)
 	lost, offset := 0, 0

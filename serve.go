@@ -42,6 +42,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return nil
 	}
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
+		}
 		refuse(w, http.StatusBadRequest, "INVALID_REQUEST", "an upgrade has no body", 0)
 		return nil
 	}

@@ -54,7 +54,7 @@ func (s *shard) catchUp(c *Conn) {
 				s.catchUp(c)
 				return
 			}
-			s.tellTrimmed(c, r.Trimmed)
+			s.tellTrimmed(c, r.Trimmed, false)
 			s.replay(c, s.allowed(c, r.Messages), r.Through)
 		}})
 	})

@@ -186,12 +186,18 @@ func (c *Conn) queuedBytes() int {
 	return c.queue.Bytes() + c.lane.Bytes()
 }
 
+// unwritten is push's verdict on an item that finds no room though nobody has tried to write what waits.
+const unwritten = flow.Verdict(255)
+
 // push puts a channel message into the queue; the shard calls it.
 func (c *Conn) push(class *flow.Class, item *flow.Item, from uint64) flow.Verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
 		return flow.Dropped
+	}
+	if !c.writing && c.queue.Len() > 0 && !c.queue.Fits(class, len(item.Bytes)) {
+		return unwritten
 	}
 	before := c.queue.Bytes()
 	verdict := c.queue.Push(class, item, from)

@@ -137,6 +137,14 @@ func TestWriteTimeoutCloses(t *testing.T) {
 	})
 }
 
+// bytes sends just these.
+func (p *peer) bytes(b ...byte) {
+	p.t.Helper()
+	if _, err := p.Write(b); err != nil {
+		p.t.Fatalf("sending: %v", err)
+	}
+}
+
 func TestCloseFrames(t *testing.T) {
 	tests := []struct {
 		name string
@@ -147,6 +155,10 @@ func TestCloseFrames(t *testing.T) {
 		{"not UTF-8", func(p *peer) { p.text("\xff") }, 1007},
 		{"too large", func(p *peer) { p.text(strings.Repeat("x", 4097)) }, 1009},
 		{"reserved opcode", func(p *peer) { p.send(3, nil) }, 1002},
+		{"not masked", func(p *peer) { p.bytes(0x81, 2, '{', '}') }, 1002},
+		{"a length with the top bit", func(p *peer) { p.bytes(0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0) }, 1002},
+		{"a length that is too large, announced", func(p *peer) { p.bytes(0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0) }, 1009},
+		{"a reason that is not UTF-8", func(p *peer) { p.send(opClose, []byte{0x03, 0xe8, 0xff, 0xfe}) }, 1007},
 		{"client closes", func(p *peer) { p.send(opClose, binary.BigEndian.AppendUint16(nil, 1000)) }, 1000},
 	}
 	for _, test := range tests {

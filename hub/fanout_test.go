@@ -420,3 +420,25 @@ func TestCloseSendsAway(t *testing.T) {
 		t.Errorf("a closed hub gives %v", refusal)
 	}
 }
+
+// TestBurstsCostNothing: more than a queue holds comes at once, while the shard is busy, and a client that takes it all gets it all.
+func TestBurstsCostNothing(t *testing.T) {
+	const messages = 3000
+	for _, policy := range []flow.Policy{flow.DropOldest, flow.Conflate, flow.Disconnect} {
+		h := newHub(t, settings(rule(t, "**", 0, flow.Class{MaxMessages: 5, MaxBytes: 1 << 20, Policy: policy})))
+		p, c := tcp(t, h, &receiver{})
+		subscribe(t, h, c, nil, 0, "c")
+		p.expect("subscription_confirmed")
+		for n := range messages {
+			publish(t, h, "c", fmt.Sprint(n))
+		}
+		for n := range messages {
+			if m := p.expect("channel_message"); str(m["data"]) != fmt.Sprint(n) {
+				t.Fatalf("%v: got %v, want %d", policy, m, n)
+			}
+		}
+		p.Close()
+		<-c.Ended()
+		ended(t, h)
+	}
+}

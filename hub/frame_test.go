@@ -53,6 +53,7 @@ func benchShard(conns int) (*shard, *Message) {
 	s := &Settings{Fallback: &Rule{Queue: flow.Class{MaxMessages: 1000, MaxBytes: 1 << 20}, Allow: access.Open}}
 	h := &Hub{}
 	h.settings.Store(s)
+	h.presence = newPresence(h)
 	sh := newShard(h)
 	for range conns {
 		c := &Conn{hub: h, shard: sh, writing: true} // as if a writer were at work: nothing is written

@@ -165,7 +165,7 @@ func (s *shard) direct(c *Conn, item *flow.Item) {
 	if _, open := s.conns[c]; !open {
 		return
 	}
-	if c.push(s.directClass(), item, 0) == flow.Overflow {
+	if s.offer(c, s.directClass(), item, 0) == flow.Overflow {
 		c.Close(closeTooSlow, "too slow")
 		return
 	}

@@ -23,8 +23,10 @@ var errParked = errors.New("nothing to read")
 // frames follows the frames that a client sends (RFC 6455, section 5.2) over the bytes as they come.
 type frames struct {
 	payload uint64 // bytes of the frame's payload that are to come
+	largest uint64 // payload of a data frame that has come
 	head    [14]byte
 	n       uint8 // bytes of head that have come
+	broken  bool  // a frame was not masked, or its length has the top bit set: both are against the RFC
 }
 
 // between tells whether the last byte ended a frame.
@@ -45,6 +47,10 @@ func (f *frames) feed(p []byte) {
 		if f.n >= 2 && f.n == f.size() {
 			f.payload = f.length()
 			f.n = 0
+			if f.head[0]&0x08 == 0 {
+				f.largest = max(f.largest, f.payload)
+			}
+			f.broken = f.broken || f.head[1]&0x80 == 0 || f.payload>>63 != 0
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (s *presenceScene) truth() {
 			if a := s.hub.presence.attendees[c.id]; a != nil {
 				id, back = a.id, a.id != c.id // what it was in before may still be held back
 			}
-			if rule.Presence && in != listed[id] && !(back && listed[id]) {
+			if rule.Presence && in != listed[id] && (!back || in) {
 				s.Fatalf("%s: %s as %s (%s) is listed: %v", name, c.id, id, c.identity.User, listed[id])
 			}
 		}

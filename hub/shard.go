@@ -174,7 +174,7 @@ func (s *shard) deliver(m *Message) {
 
 // push puts a message into a connection's queue and acts on what became of it.
 func (s *shard) push(c *Conn, m *Message, from uint64) {
-	switch c.push(&m.Rule.Queue, &m.Item, from) {
+	switch s.offer(c, &m.Rule.Queue, &m.Item, from) {
 	case flow.Blocked:
 		s.block(c, m.Offset-1)
 	case flow.Overflow:
@@ -182,6 +182,17 @@ func (s *shard) push(c *Conn, m *Message, from uint64) {
 	default:
 		s.touch(c)
 	}
+}
+
+// offer puts an item into a connection's queue. What gathers while the shard works through its mailbox must not cost a client that
+// reads in time anything: before a full queue has its policy applied, what waits is written as far as the socket takes it.
+func (s *shard) offer(c *Conn, class *flow.Class, item *flow.Item, from uint64) flow.Verdict {
+	verdict := c.push(class, item, from)
+	for verdict == unwritten {
+		c.flush(&s.writer) // leaves nothing, or somebody who writes
+		verdict = c.push(class, item, from)
+	}
+	return verdict
 }
 
 // touch remembers that c has something to write.

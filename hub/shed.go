@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// shedInterval spaces the looks for the slowest connections: each goes over all of them.
+// shedInterval spaces the looks for the slowest connections, each of which goes over all of them, while less than twice as much waits as
+// may.
 const shedInterval = 50 * time.Millisecond
 
 // shed closes the connections with the most bytes waiting, whatever their shard, while the hub holds more than it may. A shard that
 // looked only at its own would close clients for whom next to nothing waits because of slow ones elsewhere.
 func (h *Hub) shed() {
 	limit := h.Settings().MaxQueued
-	if limit <= 0 || h.queued.Load() <= limit {
+	queued := h.queued.Load()
+	if limit <= 0 || queued <= limit {
 		return
 	}
 	now, last := time.Now().UnixNano(), h.lastShed.Load()
-	if now-last < int64(shedInterval) || !h.lastShed.CompareAndSwap(last, now) {
+	if now-last < int64(shedInterval) && queued <= 2*limit || !h.lastShed.CompareAndSwap(last, now) {
 		return
 	}
 	type waiting struct {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -42,8 +43,20 @@ func (s *socket) Read(p []byte) (n int, err error) {
 		s.lastRead.Store(time.Now().UnixNano())
 		s.receivedB.Add(uint64(n))
 		s.frames.feed(p[:n])
+		s.judgeFrames()
 	}
 	return n, err
+}
+
+// judgeFrames closes the connection of a client whose frames cannot be read, with a code that says why. The library would cut it
+// without, or wait for all that a header announces.
+func (c *Conn) judgeFrames() {
+	switch {
+	case c.frames.broken:
+		c.Close(protocol.CloseProtocolError, "a frame against RFC 6455")
+	case c.frames.largest > uint64(c.hub.Settings().MaxMessageSize):
+		c.Close(protocol.CloseTooBig, "the message is too large")
+	}
 }
 
 // readSocket reads from the socket itself. Where the connection may park, it does not wait for bytes but gives errParked.
@@ -75,6 +88,11 @@ func (s *socket) Write(p []byte) (int, error) {
 		code, reason := protocol.CloseCode(0), ""
 		if len(p) >= 4 {
 			code, reason = protocol.CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
+		}
+		if !utf8.ValidString(reason) {
+			// The library would echo it.
+			s.Conn.Close(protocol.CloseInvalidPayload, "the reason of a close frame is not UTF-8")
+			return len(p), nil
 		}
 		s.closeWith(code, reason, append([]byte(nil), p...))
 		return len(p), nil

@@ -86,7 +86,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 		return
 	}
 	c.told = nil // who asks is told, also what an earlier replay has told
-	s.tellTrimmed(c, r.Trimmed)
+	s.tellTrimmed(c, r.Trimmed, true)
 	switch {
 	case len(replay) == 0:
 	case c.catching:
@@ -181,11 +181,12 @@ func (s *shard) replayFrom(pattern protocol.Pattern, req Subscribe, replay []*Me
 }
 
 // tellTrimmed tells the client of channels of which something that it was due is no longer kept, once however many parts its replay
-// comes in.
-func (s *shard) tellTrimmed(c *Conn, trims []Trim) {
+// comes in. answered says that a confirmation tells as well.
+func (s *shard) tellTrimmed(c *Conn, trims []Trim, answered bool) {
 	for _, t := range trims {
 		if t.Channel == "" {
-			continue // recovered:false tells of channels whose names are no longer known
+			s.tellForgotten(c, t.Through, answered)
+			continue
 		}
 		if rule := s.hub.Settings().RuleFor(t.Channel); rule == nil || !rule.Allow.Subscribe.Allow(c.identity) {
 			continue
@@ -198,6 +199,24 @@ func (s *shard) tellTrimmed(c *Conn, trims []Trim) {
 			c.pushGap(&flow.Gap{Channel: t.Channel, Reason: "history_trimmed"})
 		}
 	}
+}
+
+// tellForgotten is tellTrimmed for channels whose names are no longer known, which may match a pattern that c has subscribed to. A
+// subscribe has told of them by recovered:false (answered); in the midst of catching up there is no such answer, and a loss that cannot
+// be told ends the connection.
+func (s *shard) tellForgotten(c *Conn, through uint64, answered bool) {
+	if c.told == nil {
+		c.told = make(map[string]uint64)
+	}
+	if !answered && c.told[""] < through {
+		for _, sub := range c.subs {
+			if sub.pattern.IsPattern() && sub.from < through {
+				c.giveUp("too slow: what it lost cannot be told any more")
+				return
+			}
+		}
+	}
+	c.told[""] = through
 }
 
 func (c *Conn) pushGap(gap *flow.Gap) {

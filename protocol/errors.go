@@ -58,6 +58,7 @@ type CloseCode uint16
 // The close codes. Whether a client should come back after each is in docs/protocol.md.
 const (
 	CloseGoingAway       CloseCode = 1001 // the server stops or the hub is gone
+	CloseProtocolError   CloseCode = 1002 // a frame against RFC 6455
 	CloseUnsupportedData CloseCode = 1003 // a binary frame
 	CloseInvalidPayload  CloseCode = 1007 // text that is not UTF-8
 	ClosePolicy          CloseCode = 1008 // a flood of control frames

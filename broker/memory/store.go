@@ -242,7 +242,8 @@ func (s *store) each(filter protocol.Pattern, since uint64, with func(string, *c
 				without(name, through)
 			}
 		} else if s.forgotten > since {
-			without("", s.forgotten)
+			// It may have had messages that are gone, or never have existed.
+			without(name, s.forgotten)
 		}
 		return
 	}
