@@ -20,3 +20,29 @@ func TestUnregisterLeavesNothing(t *testing.T) {
 		t.Error("subscriptions are left")
 	}
 }
+
+// TestLossThatCannotBeTold: of channels whose names are forgotten a subscribe tells by its answer; in the midst of catching up only
+// closing the connection can tell, and only whom it may concern.
+func TestLossThatCannotBeTold(t *testing.T) {
+	for _, test := range []struct {
+		channel  string
+		from     uint64
+		answered bool
+		closed   bool
+	}{
+		{"a/*", 5, false, true}, {"a/*", 5, true, false}, {"a/*", 10, false, false}, {"a/b", 5, false, false},
+	} {
+		sh, _ := benchShard(0)
+		c := &Conn{hub: sh.hub, shard: sh, writing: true}
+		sh.register(c)
+		sh.subscription(c, mustPattern(t, test.channel), "").from = test.from
+		sh.tellTrimmed(c, []Trim{{Through: 10}}, test.answered)
+		sh.tellTrimmed(c, []Trim{{Through: 10}}, test.answered)
+		if c.isClosing() != test.closed {
+			t.Errorf("%+v: closed is %v", test, c.isClosing())
+		}
+		if c.cutLater != nil {
+			c.cutLater.Stop()
+		}
+	}
+}
