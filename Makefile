@@ -47,6 +47,9 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/dml
+	go test -run '^$$' -fuzz '^FuzzLiteral$$' -fuzztime $(FUZZTIME) ./source/httpapi
+	go test -run '^$$' -fuzz '^FuzzTemplates$$' -fuzztime $(FUZZTIME) ./source/httpapi
+	go test -run '^$$' -fuzz '^FuzzAnswer$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
 
 bench:

@@ -32,7 +32,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // misspelling, or believes that it works.
 var later = map[string]bool{
 	"max_watches": true, "auth_timeout": true, "drain": true, "jwt": true, "allow_raw_sql": true,
-	"watch": true, "table": true, "url": true, "body": true, "on": true,
+	"watch": true, "table": true, "on": true,
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -75,6 +75,8 @@ var later = map[string]bool{
 //		query <name> {
 //			source <name>
 //			sql    <statement>
+//			url    <url>
+//			body   <JSON>
 //			param  <name> <type> {
 //				max_length <characters>
 //				enum       <values...>

@@ -32,6 +32,10 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 			return true, args(d, text(&q.Source))
 		case "sql":
 			return true, args(d, text(&q.SQL))
+		case "url":
+			return true, args(d, text(&q.URL))
+		case "body":
+			return true, args(d, text(&q.Body))
 		case "param":
 			return true, q.unmarshalParam(d)
 		case "bind":
@@ -63,8 +67,8 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if q.Source == "" || q.SQL == "" {
-		return d.Errf("query %s: it needs a source and sql", name)
+	if q.Source == "" || q.SQL == "" && q.URL == "" && q.Body == "" {
+		return d.Errf("query %s: it needs a source, and sql, url or body", name)
 	}
 	if h.Query == nil {
 		h.Query = make(map[string]*Query)

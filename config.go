@@ -132,9 +132,13 @@ type StreamLimits struct {
 type Query struct {
 	// The source that it runs on.
 	Source string `json:"source"`
-	// What runs. Parameters are written @name and bound by the database's driver.
-	SQL string `json:"sql"`
-	// The parameters, every one of which the SQL must use.
+	// The statement that runs, on a source that takes SQL. Parameters are written @name and bound by the database's driver.
+	SQL string `json:"sql,omitempty"`
+	// What an HTTP source is asked: its address, by default the source's, and the body. Parameters are written {param.NAME} and encoded
+	// for their place.
+	URL  string `json:"url,omitempty"`
+	Body string `json:"body,omitempty"`
+	// The parameters, every one of which must be used.
 	Param []stream.Param `json:"param,omitempty"`
 	// How much may be spent on knowing the number of rows beforehand: none, estimate or exact. Default: none.
 	Total stream.TotalMode `json:"total,omitempty"`

@@ -23,6 +23,7 @@ import (
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/sqlite"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -209,7 +210,7 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 		if err := stream.ValidateParams(q.Param); err != nil {
 			return fmt.Errorf("query %s: %w", name, err)
 		}
-		statement, err := prepare(ctx, sources, q.Source, q.SQL, q.Param)
+		statement, err := prepare(ctx, sources, q.Source, stream.Text{SQL: q.SQL, URL: q.URL, Body: q.Body}, q.Param)
 		if err != nil {
 			return fmt.Errorf("query %s: %w", name, err)
 		}
@@ -233,7 +234,7 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 
 func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
 	for name, f := range h.Feed {
-		statement, err := prepare(ctx, sources, f.Source, f.SQL, nil)
+		statement, err := prepare(ctx, sources, f.Source, stream.Text{SQL: f.SQL}, nil)
 		if err != nil {
 			return fmt.Errorf("feed %s: %w", name, err)
 		}
@@ -251,14 +252,16 @@ func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[
 	return nil
 }
 
-func prepare(ctx caddy.Context, sources map[string]stream.Source, name, sql string, params []stream.Param) (stream.Statement, error) {
+func prepare(
+	ctx caddy.Context, sources map[string]stream.Source, name string, text stream.Text, params []stream.Param,
+) (stream.Statement, error) {
 	source := sources[name]
 	if source == nil {
 		return nil, fmt.Errorf("there is no source %q", name)
 	}
-	statement, err := source.Prepare(ctx, sql, params)
+	statement, err := source.Prepare(ctx, text, params)
 	if err != nil {
-		return nil, fmt.Errorf("preparing the SQL on source %s: %w", name, err)
+		return nil, fmt.Errorf("preparing it on source %s: %w", name, err)
 	}
 	return statement, nil
 }

@@ -92,13 +92,13 @@ func notFound(name string) error {
 // Unprepared is a Statement for text that is known only when it is to run, such as a client's own where a site allows it: Query
 // prepares it first, so that nobody but the stream's own goroutine waits for the database. What Prepare refuses is then an error
 // of Query.
-func Unprepared(source Source, text string, params []Param) Statement {
+func Unprepared(source Source, text Text, params []Param) Statement {
 	return unprepared{source, text, params}
 }
 
 type unprepared struct {
 	source Source
-	text   string
+	text   Text
 	params []Param
 }
 

@@ -12,7 +12,15 @@ type Source interface {
 	// Prepare checks that text can run on this source with these parameters and gives the statement to run. It is called when the
 	// configuration is loaded, so that a query that cannot work is refused there and not at a client's request: its error is for
 	// the operator and may quote text.
-	Prepare(ctx context.Context, text string, params []Param) (Statement, error)
+	Prepare(ctx context.Context, text Text, params []Param) (Statement, error)
+}
+
+// Text is what a query consists of. Which of it a source takes is the source's own; it refuses what it does not take.
+type Text struct {
+	// SQL is a statement, in which parameters are written @name.
+	SQL string
+	// URL and Body make an HTTP request, in which parameters are written {param.name}.
+	URL, Body string
 }
 
 // Statement is one query of a Source, ready to run any number of times, also at once.

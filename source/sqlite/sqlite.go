@@ -95,11 +95,14 @@ func (s *Source) Cleanup() error {
 }
 
 // Prepare checks that text is one select of this database whose placeholders are exactly @names of params.
-func (s *Source) Prepare(ctx context.Context, text string, params []stream.Param) (stream.Statement, error) {
+func (s *Source) Prepare(ctx context.Context, text stream.Text, params []stream.Param) (stream.Statement, error) {
 	if s.pool == nil {
 		return nil, errors.New("the SQLite source is not provisioned")
 	}
-	st, err := prepare(ctx, s.pool, text, params)
+	if text.URL != "" || text.Body != "" {
+		return nil, errors.New("SQLite takes sql, and no url or body")
+	}
+	st, err := prepare(ctx, s.pool, text.SQL, params)
 	if err != nil {
 		return nil, fmt.Errorf("SQLite: %w", err)
 	}

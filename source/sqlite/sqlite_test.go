@@ -64,7 +64,7 @@ func provision(t testing.TB, s *Source) *Source {
 
 func mustPrepare(t testing.TB, s *Source, text string, params ...stream.Param) *statement {
 	t.Helper()
-	st, err := s.Prepare(context.Background(), text, params)
+	st, err := s.Prepare(context.Background(), stream.Text{SQL: text}, params)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestProvision(t *testing.T) {
 	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing database was made: %v", err)
 	}
-	if _, err := new(Source).Prepare(context.Background(), "select 1", nil); err == nil {
+	if _, err := new(Source).Prepare(context.Background(), stream.Text{SQL: "select 1"}, nil); err == nil {
 		t.Error("prepared on nothing")
 	}
 }
@@ -142,7 +142,7 @@ func TestPrepare(t *testing.T) {
 		"values (1), (2)", "with t(a) as (select 1) select a from t", "select * from warm", "select upper(sensor) from readings",
 		"with recursive c(i) as (select 1 union all select i+1 from c limit 3) select i from c",
 	} {
-		if _, err := s.Prepare(context.Background(), query, nil); err != nil {
+		if _, err := s.Prepare(context.Background(), stream.Text{SQL: query}, nil); err != nil {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
@@ -180,13 +180,13 @@ func TestPrepare(t *testing.T) {
 		"select 1 as unused":          "@sensor is declared",
 	} {
 		params := []stream.Param{sensor}
-		if _, err := s.Prepare(context.Background(), query, params); err == nil || !strings.Contains(err.Error(), complaint) {
+		if _, err := s.Prepare(context.Background(), stream.Text{SQL: query}, params); err == nil || !strings.Contains(err.Error(), complaint) {
 			t.Errorf("%s: %v, want %s", query, err, complaint)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Prepare(ctx, "select 1", nil); !errors.Is(err, context.Canceled) {
+	if _, err := s.Prepare(ctx, stream.Text{SQL: "select 1"}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
