@@ -392,3 +392,49 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		}
 	}
 }
+
+// Rows cost no memory of their own.
+func TestRowsDoNotAllocate(t *testing.T) {
+	buf := make([]byte, 0, 1<<10)
+	allocs := func(count int) float64 {
+		body := strings.Repeat(`{"id":1,"name":"x","v":[1,2],"ok":true,"at":null}`+"\n", count)
+		return testing.AllocsPerRun(5, func() {
+			r := &rows{ctx: context.Background(), decoder: newDecoder(NDJSON, newAnswer(strings.NewReader(body), 1<<20, http.StatusOK))}
+			if err := r.findColumns(false); err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for ; r.Next(); n++ {
+				for i := range r.names {
+					buf = r.AppendValue(buf[:0], i)
+				}
+			}
+			if n != count || r.Err() != nil {
+				t.Fatal(n, r.Err())
+			}
+		})
+	}
+	if few, many := allocs(100), allocs(10_000); many-few > 50 {
+		t.Errorf("%v allocations for 100 rows, %v for 10,000", few, many)
+	}
+}
+
+// More rows than are held back until the columns are known.
+func TestColumnsBehindManyRows(t *testing.T) {
+	api := apitest.New(t, "")
+	st := mustPrepare(t, provision(t, &Source{URL: api.URL}), textOf(NeuroQuantum))
+	var many [][]string
+	for i := range 5000 {
+		many = append(many, []string{fmt.Sprint(i), `"a name of some length"`})
+	}
+	answer := apitest.Envelope([]string{"z", "a"}, many)
+	api.Answer(apitest.Answer{Body: answer, Framing: apitest.Chunked})
+	columns, rows, err := run(t.Context(), st)
+	if columns != "a,z" || len(rows) != len(many) || err != nil || rows[4999] != `"a name of some length",4999` {
+		t.Errorf("got %s, %d rows, %v", columns, len(rows), err)
+	}
+	api.Answer(apitest.Answer{Body: strings.Replace(answer, `"columns":["z"`, `"columns":["other","z"`, 1)})
+	if _, rows, err := run(t.Context(), st); err == nil || !strings.Contains(err.Error(), "other") || len(rows) != len(many) {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
