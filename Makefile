@@ -13,7 +13,7 @@ FUZZTIME      ?= 30s
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit xcaddy smoke browser fuzz bench microbench demo clean
+.PHONY: run build test vet lint unit xcaddy smoke browser postgres fuzz bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -29,7 +29,7 @@ vet:
 lint:
 	$(TOOL) golangci-lint run ./...
 
-unit:
+unit: postgres
 	CGO_ENABLED=1 go test -race -timeout 10m ./...
 
 # Without -trimpath, so that what `make build` and the lint have compiled is not compiled again.
@@ -43,6 +43,11 @@ smoke: browser
 browser:
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
+# The tests start a PostgreSQL of their own.
+postgres:
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
+		{ apt-get update && apt-get install -y --no-install-recommends postgresql; }
+
 fuzz:
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(FUZZTIME) ./protocol
@@ -51,6 +56,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzTemplates$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzAnswer$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
+	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
 
 bench:
 	go run ./bench $(BENCH)

@@ -52,6 +52,14 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 				}
 				return ""
 			})
+		case "int64":
+			return true, args(d, func(value string) string {
+				q.Int64 = value
+				if q.Int64 != int64Number && q.Int64 != int64String {
+					return "must be number or string"
+				}
+				return ""
+			})
 		case "max_duration":
 			return true, args(d, duration(&q.MaxDuration))
 		case "allow":

@@ -128,6 +128,12 @@ type StreamLimits struct {
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
 }
 
+// How 64-bit integers stand in rows.
+const (
+	int64Number = "number"
+	int64String = "string"
+)
+
 // Query is a query that clients may run by its name.
 type Query struct {
 	// The source that it runs on.
@@ -142,6 +148,8 @@ type Query struct {
 	Param []stream.Param `json:"param,omitempty"`
 	// How much may be spent on knowing the number of rows beforehand: none, estimate or exact. Default: none.
 	Total stream.TotalMode `json:"total,omitempty"`
+	// How 64-bit integers and decimals stand in rows: number, or string for clients whose numbers cannot hold them. Default: number.
+	Int64 string `json:"int64,omitempty"`
 	// The longest that a run may take. Default: max_duration of the stream options.
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
 	// Who may run it: anyone, authenticated or user:NAME; one that holds is enough. Default: nobody.

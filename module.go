@@ -23,7 +23,8 @@ import (
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
-	_ "github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
+	"github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/source/postgres"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/sqlite"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -214,6 +215,12 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 		if err != nil {
 			return fmt.Errorf("query %s: %w", name, err)
 		}
+		if q.Int64 != "" && q.Int64 != int64Number && q.Int64 != int64String {
+			return fmt.Errorf("query %s: int64 must be number or string", name)
+		}
+		if _, api := sources[q.Source].(*httpapi.Source); api && q.Int64 == int64String {
+			return fmt.Errorf("query %s: int64 string: the numbers of an HTTP API are passed on as they stand", name)
+		}
 		terms := access.Terms{}
 		for _, text := range q.Allow {
 			term, err := access.ParseTerm(text)
@@ -225,6 +232,7 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 		c.session.QueryAccess[name] = terms
 		queries = append(queries, &stream.Query{
 			Name: name, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
+			Int64Strings: q.Int64 == int64String,
 		})
 	}
 	var err error

@@ -106,6 +106,7 @@ func TestBadJSONIsRefused(t *testing.T) {
 		`{"channel": [{"pattern": "a", "allow": {"publish": ["role:x"]}}]}`,
 		`{"stream": {"batch_size": -1}}`,
 		`{"broker": {"broker": "nats"}}`,
+		`{"source": {"a": {"source": "nonsense"}}}`,
 		`{"source": {"a": {"source": "postgres"}}}`,
 		`{"query": {"q": {"source": "a", "sql": "select 1"}}}`,
 		`{"feed": {"f": {"source": "a", "sql": "select 1"}}}`,

@@ -45,7 +45,7 @@ func (r *Replay) Run(ctx context.Context) {
 
 // once goes through the rows.
 func (r *Replay) once(ctx context.Context, tick <-chan time.Time) error {
-	rows, err := r.Statement.Query(ctx, nil, stream.TotalNone)
+	rows, err := r.Statement.Query(ctx, stream.Run{})
 	if err != nil {
 		return fmt.Errorf("starting the query: %w", err)
 	}

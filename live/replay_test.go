@@ -27,10 +27,10 @@ type table struct {
 	runs, open int
 }
 
-func (s *table) Query(ctx context.Context, args []stream.Value, total stream.TotalMode) (stream.Rows, error) {
+func (s *table) Query(ctx context.Context, run stream.Run) (stream.Rows, error) {
 	s.runs++
-	if len(args) != 0 || total != stream.TotalNone {
-		return nil, fmt.Errorf("arguments %v, total %v", args, total)
+	if len(run.Args) != 0 || run.Total != "" || run.User != "" {
+		return nil, fmt.Errorf("run %+v", run)
 	}
 	if s.refuse != nil {
 		if err := s.refuse(s.runs); err != nil {

@@ -26,9 +26,9 @@ type memory struct {
 	closed int
 }
 
-func (m *memory) Query(ctx context.Context, args []Value, _ TotalMode) (Rows, error) {
+func (m *memory) Query(ctx context.Context, run Run) (Rows, error) {
 	if m.start != nil {
-		if err := m.start(ctx, args); err != nil {
+		if err := m.start(ctx, run.Args); err != nil {
 			return nil, err
 		}
 	}

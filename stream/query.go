@@ -21,6 +21,8 @@ type Query struct {
 	Params []Param
 	// Total is how much may be spent on the number of rows. Default: none.
 	Total TotalMode
+	// Int64Strings gives 64-bit integers and decimals as JSON strings, for clients whose numbers are float64. Default: as numbers.
+	Int64Strings bool
 	// MaxDuration is the longest that one run may take. Default: 0, Options.MaxDuration.
 	MaxDuration time.Duration
 }
@@ -102,10 +104,10 @@ type unprepared struct {
 	params []Param
 }
 
-func (u unprepared) Query(ctx context.Context, args []Value, total TotalMode) (Rows, error) {
+func (u unprepared) Query(ctx context.Context, run Run) (Rows, error) {
 	statement, err := u.source.Prepare(ctx, u.text, u.params)
 	if err != nil {
 		return nil, fmt.Errorf("preparing: %w", err)
 	}
-	return statement.Query(ctx, args, total)
+	return statement.Query(ctx, run)
 }

@@ -25,10 +25,21 @@ type Text struct {
 
 // Statement is one query of a Source, ready to run any number of times, also at once.
 type Statement interface {
-	// Query starts the query. args stand in the order of the params given to Prepare, bound by the driver and never spliced into
-	// the text. The rows hold their database connection until they are closed; cancelling ctx stops the database's work at
-	// once, also in the middle of Next.
-	Query(ctx context.Context, args []Value, total TotalMode) (Rows, error)
+	// Query starts the query. The rows hold their database connection until they are closed; cancelling ctx stops the database's
+	// work at once, also in the middle of Next. An error that is a *protocol.Error is for the client; any other goes to the log.
+	Query(ctx context.Context, run Run) (Rows, error)
+}
+
+// Run is what differs from one run of a Statement to the next.
+type Run struct {
+	// Args are the values of the params given to Prepare, in their order, bound by the driver and never spliced into the text.
+	Args []Value
+	// Total is how much may be spent on knowing the number of rows beforehand. Default: none.
+	Total TotalMode
+	// Int64Strings asks for 64-bit integers and decimals as JSON strings in place of numbers.
+	Int64Strings bool
+	// User is whom the query runs for; empty for an anonymous client and where the server itself asks.
+	User string
 }
 
 // Rows is the result of a running query. It is used by one goroutine; only the context given to Query may be cancelled from

@@ -78,7 +78,12 @@ func (s *stream) execute() (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	rows, err := s.query.Statement.Query(s.ctx, s.args, orDefault(s.query.Total, TotalNone))
+	rows, err := s.query.Statement.Query(s.ctx, Run{
+		Args:         s.args,
+		Total:        orDefault(s.query.Total, TotalNone),
+		Int64Strings: s.query.Int64Strings,
+		User:         s.group.owner.User,
+	})
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func textOf(d Dialect) stream.Text {
 
 // run asks and gives the columns, the rows as arrays, and the error.
 func run(ctx context.Context, st stream.Statement, args ...stream.Value) (columns string, all []string, err error) {
-	r, err := st.Query(ctx, args, stream.TotalExact)
+	r, err := st.Query(ctx, stream.Run{Args: args})
 	if err != nil {
 		return "", nil, err
 	}
@@ -234,7 +234,7 @@ func TestCancel(t *testing.T) {
 	// In the middle of the rows.
 	api.Answer(apitest.Answer{Body: "{\"a\":1}\n{\"a\":2}\n", Stall: 10})
 	ctx, cancel := context.WithCancel(t.Context())
-	r, err := st.Query(ctx, nil, stream.TotalNone)
+	r, err := st.Query(ctx, stream.Run{Args: nil})
 	if err != nil || !r.Next() {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestCancel(t *testing.T) {
 	}
 	r.Close()
 	// Closed by who reads.
-	if r, err = st.Query(t.Context(), nil, stream.TotalNone); err != nil {
+	if r, err = st.Query(t.Context(), stream.Run{}); err != nil {
 		t.Fatal(err)
 	}
 	r.Close()
@@ -255,19 +255,19 @@ func TestCancel(t *testing.T) {
 	api.Answer(apitest.Answer{Delay: make(chan struct{}), Seen: seen})
 	ctx, cancel = context.WithCancel(t.Context())
 	go func() { <-seen; cancel() }()
-	if _, err := st.Query(ctx, nil, stream.TotalNone); !errors.Is(err, context.Canceled) {
+	if _, err := st.Query(ctx, stream.Run{Args: nil}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	<-api.Gone
 	// By the timeout, before and within the first row.
 	s = provision(t, &Source{URL: api.URL, Dialect: NDJSON, Timeout: 1})
 	api.Answer(apitest.Answer{Delay: make(chan struct{})})
-	if _, err := mustPrepare(t, s, stream.Text{}).Query(t.Context(), nil, stream.TotalNone); err == nil {
+	if _, err := mustPrepare(t, s, stream.Text{}).Query(t.Context(), stream.Run{}); err == nil {
 		t.Error("no timeout")
 	}
 	s.Timeout = caddy.Duration(20_000_000)
 	api.Answer(apitest.Answer{Body: `{"a":1}`, Stall: 3})
-	if _, err := mustPrepare(t, s, stream.Text{}).Query(t.Context(), nil, stream.TotalNone); !errors.Is(err, errSlow) {
+	if _, err := mustPrepare(t, s, stream.Text{}).Query(t.Context(), stream.Run{}); !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}
 }

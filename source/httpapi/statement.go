@@ -143,9 +143,9 @@ func (s *statement) pathParam() string {
 var errSlow = errors.New("the answer did not begin in time")
 
 // Query asks the API and reads up to the first row; see stream.Statement.
-func (s *statement) Query(ctx context.Context, args []stream.Value, _ stream.TotalMode) (stream.Rows, error) {
+func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	request, err := s.request(ctx, args)
+	request, err := s.request(ctx, run.Args)
 	if err != nil {
 		cancel(nil)
 		return nil, err

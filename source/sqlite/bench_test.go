@@ -50,7 +50,7 @@ func BenchmarkQuery(b *testing.B) {
 	st := mustPrepare(b, s, "select * from readings where id = @id", stream.Param{Name: "id", Type: stream.TypeInteger})
 	b.ReportAllocs()
 	for b.Loop() {
-		r, err := st.Query(context.Background(), []stream.Value{integer(5)}, stream.TotalNone)
+		r, err := st.Query(context.Background(), stream.Run{Args: []stream.Value{integer(5)}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -54,7 +54,7 @@ func TestCancelStopsTheDatabase(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), soonEnoughToBe)
 			defer cancel()
 			within(t, func() {
-				r, err := st.Query(ctx, nil, test.total)
+				r, err := st.Query(ctx, stream.Run{Total: test.total})
 				if err != nil {
 					t.Error(err)
 					return
@@ -84,7 +84,7 @@ func TestCancelStopsTheDatabase(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), soonEnoughToBe)
 		defer cancel()
 		within(t, func() {
-			if r, err := st.Query(ctx, nil, stream.TotalExact); !errors.Is(err, context.DeadlineExceeded) {
+			if r, err := st.Query(ctx, stream.Run{Total: stream.TotalExact}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, %v", r, err)
 			}
 		})
@@ -94,7 +94,7 @@ func TestCancelStopsTheDatabase(t *testing.T) {
 		for range 50 {
 			ctx, cancel := context.WithCancel(context.Background())
 			within(t, func() {
-				r, err := st.Query(ctx, nil, stream.TotalNone)
+				r, err := st.Query(ctx, stream.Run{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -117,7 +117,7 @@ func TestEstimateGivesUp(t *testing.T) {
 	s := provision(t, &Source{Path: database(t, readings)})
 	st := mustPrepare(t, s, longToCount)
 	within(t, func() {
-		r, err := st.Query(context.Background(), nil, stream.TotalEstimate)
+		r, err := st.Query(context.Background(), stream.Run{Total: stream.TotalEstimate})
 		if err != nil {
 			t.Error(err)
 			return
@@ -138,7 +138,7 @@ func TestConnectionsAreShared(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	waiting := make(chan error)
 	go func() {
-		_, err := st.Query(ctx, nil, stream.TotalNone)
+		_, err := st.Query(ctx, stream.Run{})
 		waiting <- err
 	}()
 	cancel()
@@ -146,7 +146,7 @@ func TestConnectionsAreShared(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	go func() {
-		r, err := st.Query(context.Background(), nil, stream.TotalNone)
+		r, err := st.Query(context.Background(), stream.Run{})
 		waiting <- err
 		if err == nil {
 			waiting <- r.Close()
@@ -206,7 +206,7 @@ func TestLockedDatabase(t *testing.T) {
 	defer cancel()
 	for _, total := range []stream.TotalMode{stream.TotalNone, stream.TotalExact} {
 		within(t, func() {
-			r, err := st.Query(ctx, nil, total)
+			r, err := st.Query(ctx, stream.Run{Total: total})
 			if err == nil {
 				if r.Next() {
 					t.Error("a row of a locked database")
@@ -230,7 +230,7 @@ func TestLockedDatabase(t *testing.T) {
 	st = mustPrepare(t, impatient, "select id from readings")
 	lock("begin exclusive")
 	defer lock("rollback")
-	r, err := st.Query(context.Background(), nil, stream.TotalNone)
+	r, err := st.Query(context.Background(), stream.Run{})
 	if err == nil {
 		r.Next()
 		err = r.Err()
@@ -255,7 +255,7 @@ func TestSchemaChanges(t *testing.T) {
 	}
 	drain(t, r)
 	execute(t, path, "drop view warm; drop table readings")
-	if _, err := st.Query(context.Background(), nil, stream.TotalNone); err == nil {
+	if _, err := st.Query(context.Background(), stream.Run{}); err == nil {
 		t.Error("a query on a table that is gone")
 	}
 }

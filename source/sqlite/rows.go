@@ -12,13 +12,13 @@ import (
 )
 
 // Query starts the statement on a connection of its own; see stream.Statement.
-func (s *statement) Query(ctx context.Context, args []stream.Value, total stream.TotalMode) (stream.Rows, error) {
+func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, error) {
 	c, err := s.pool.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &rows{ctx: ctx, conn: c, statement: s, kind: stream.KindUnknown}
-	if err := r.start(args, total); err != nil {
+	r := &rows{ctx: ctx, conn: c, statement: s, kind: stream.KindUnknown, quoted: run.Int64Strings}
+	if err := r.start(run.Args, run.Total); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -34,6 +34,7 @@ type rows struct {
 	inTx      bool
 	columns   []stream.Column
 	encodings []encoding
+	quoted    bool // integers become strings
 
 	total int64
 	kind  stream.TotalKind
@@ -123,6 +124,9 @@ func (r *rows) AppendValue(dst []byte, i int) []byte {
 		n := st.columnInt64(i)
 		if r.encodings[i] == boolean && n>>1 == 0 {
 			return strconv.AppendBool(dst, n == 1)
+		}
+		if r.quoted {
+			return append(strconv.AppendInt(append(dst, '"'), n, 10), '"')
 		}
 		return strconv.AppendInt(dst, n, 10)
 	case lib.SQLITE_FLOAT:

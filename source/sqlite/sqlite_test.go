@@ -73,7 +73,7 @@ func mustPrepare(t testing.TB, s *Source, text string, params ...stream.Param) *
 
 func mustQuery(t testing.TB, st stream.Statement, total stream.TotalMode, args ...stream.Value) stream.Rows {
 	t.Helper()
-	r, err := st.Query(context.Background(), args, total)
+	r, err := st.Query(context.Background(), stream.Run{Args: args, Total: total})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestArguments(t *testing.T) {
 			t.Errorf("got %s", got[0])
 		}
 	}
-	if _, err := st.Query(context.Background(), args[:2], stream.TotalNone); err == nil {
+	if _, err := st.Query(context.Background(), stream.Run{Args: args[:2]}); err == nil {
 		t.Error("too few arguments pass")
 	}
 }
@@ -315,5 +315,17 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 		if err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(input)); err == nil || !strings.Contains(err.Error(), "Testfile:") {
 			t.Errorf("%s: %v", input, err)
 		}
+	}
+}
+
+func TestInt64Strings(t *testing.T) {
+	s := provision(t, &Source{Path: database(t, readings)})
+	st := mustPrepare(t, s, "select id, value, ok, 9223372036854775807, null from readings where id = 1")
+	r, err := st.Query(context.Background(), stream.Run{Int64Strings: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, r); got[0] != `"1",21.5,true,"9223372036854775807",null` {
+		t.Errorf("got %s", got)
 	}
 }

@@ -1,0 +1,175 @@
+// Package pgtest starts a PostgreSQL server for the tests of a package: an empty one, in a temporary folder, on a Unix socket. A
+// server that is not installed fails the tests.
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// patience is how long the server may take to start. It bounds failing tests only.
+const patience = time.Minute
+
+// Server is a running server with the superuser postgres, who needs no password.
+type Server struct {
+	folder string
+	cmd    *exec.Cmd
+}
+
+// Start starts a server. It must be stopped.
+func Start() (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	// Not in t.TempDir: the server's user may not pass the folders above that.
+	folder, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{folder: folder}
+	if err := s.start(bin); err != nil {
+		os.RemoveAll(folder)
+		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
+	}
+	return s, nil
+}
+
+// binaries finds the newest server that is installed.
+func binaries() (string, error) {
+	// The pattern is a constant, and a good one.
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
+		path, err := exec.LookPath("postgres")
+		if err != nil {
+			return "", errors.New("there is no PostgreSQL server: `make postgres` installs one")
+		}
+		found = []string{path}
+	}
+	slices.Sort(found)
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+func (s *Server) start(bin string) error {
+	attributes, err := s.serverUser()
+	if err != nil {
+		return err
+	}
+	data := filepath.Join(s.folder, "data")
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb.Dir, initdb.SysProcAttr = s.folder, attributes
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", s.folder,
+		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical")
+	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, attributes
+	// A file, so that no goroutine of ours has to copy it.
+	log, err := os.Create(filepath.Join(s.folder, "log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	if err := s.await(); err != nil {
+		s.kill()
+		text, _ := os.ReadFile(log.Name()) // without it the error must do
+		return fmt.Errorf("%w\n%s", err, text)
+	}
+	return nil
+}
+
+// serverUser gives the folder to who the server runs as: not root, whom PostgreSQL refuses.
+func (s *Server) serverUser() (*syscall.SysProcAttr, error) {
+	// Where the tests are killed, the server ends too.
+	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
+	if os.Getuid() != 0 {
+		return attributes, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return nil, err
+	}
+	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return attributes, os.Chown(s.folder, uid, gid)
+}
+
+// await waits until the server answers.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := pgconn.Connect(ctx, s.DSN())
+		if err == nil {
+			return c.Close(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// DSN is the connection string of the superuser.
+func (s *Server) DSN() string {
+	return "host=" + s.folder + " user=postgres dbname=postgres"
+}
+
+// Stop ends the server, with all its connections, and removes its folder.
+func (s *Server) Stop() {
+	s.kill()
+	os.RemoveAll(s.folder)
+}
+
+func (s *Server) kill() {
+	// Immediate shutdown: nothing of it is needed any more.
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+	_ = s.cmd.Wait()
+}
+
+// Exec runs statements as the superuser and gives the rows of the last as text, NULL as empty.
+func (s *Server) Exec(ctx context.Context, script string) ([][]string, error) {
+	c, err := pgconn.Connect(ctx, s.DSN())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	results, err := c.Exec(ctx, script).ReadAll()
+	if err != nil || len(results) == 0 {
+		return nil, err
+	}
+	var rows [][]string
+	for _, row := range results[len(results)-1].Rows {
+		values := make([]string, len(row))
+		for i, v := range row {
+			values[i] = string(v)
+		}
+		rows = append(rows, values)
+	}
+	return rows, nil
+}
