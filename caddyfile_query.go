@@ -26,53 +26,7 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 		return d.Errf("query %s is given twice", name)
 	}
 	q := new(Query)
-	err := options(d, 1, func(d *caddyfile.Dispenser, option string) (bool, error) {
-		switch option {
-		case "source":
-			return true, args(d, text(&q.Source))
-		case "sql":
-			return true, args(d, text(&q.SQL))
-		case "url":
-			return true, args(d, text(&q.URL))
-		case "body":
-			return true, args(d, text(&q.Body))
-		case "param":
-			return true, q.unmarshalParam(d)
-		case "bind":
-			p := stream.Param{Type: stream.TypeText}
-			if err := args(d, text(&p.Name), text(&p.Bind)); err != nil {
-				return true, err
-			}
-			return true, q.addParam(d, p)
-		case "total":
-			return true, args(d, func(value string) string {
-				q.Total = stream.TotalMode(value)
-				if q.Total != stream.TotalNone && q.Total != stream.TotalEstimate && q.Total != stream.TotalExact {
-					return "must be none, estimate or exact"
-				}
-				return ""
-			})
-		case "int64":
-			return true, args(d, func(value string) string {
-				q.Int64 = value
-				if q.Int64 != int64Number && q.Int64 != int64String {
-					return "must be number or string"
-				}
-				return ""
-			})
-		case "max_duration":
-			return true, args(d, duration(&q.MaxDuration))
-		case "allow":
-			terms := d.RemainingArgs()
-			if len(terms) == 0 {
-				return true, d.ArgErr()
-			}
-			q.Allow = append(q.Allow, terms...)
-			return true, checkTerms(d, terms)
-		}
-		return false, nil
-	})
-	if err != nil {
+	if err := options(d, 1, q.option); err != nil {
 		return err
 	}
 	if q.Source == "" || q.SQL == "" && q.URL == "" && q.Body == "" {
@@ -83,6 +37,53 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 	}
 	h.Query[name] = q
 	return nil
+}
+
+func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
+	switch option {
+	case "source":
+		return true, args(d, text(&q.Source))
+	case "sql":
+		return true, args(d, text(&q.SQL))
+	case "url":
+		return true, args(d, text(&q.URL))
+	case "body":
+		return true, args(d, text(&q.Body))
+	case "param":
+		return true, q.unmarshalParam(d)
+	case "bind":
+		p := stream.Param{Type: stream.TypeText}
+		if err := args(d, text(&p.Name), text(&p.Bind)); err != nil {
+			return true, err
+		}
+		return true, q.addParam(d, p)
+	case "total":
+		return true, args(d, func(value string) string {
+			q.Total = stream.TotalMode(value)
+			if q.Total != stream.TotalNone && q.Total != stream.TotalEstimate && q.Total != stream.TotalExact {
+				return "must be none, estimate or exact"
+			}
+			return ""
+		})
+	case "int64":
+		return true, args(d, func(value string) string {
+			q.Int64 = value
+			if q.Int64 != int64Number && q.Int64 != int64String {
+				return "must be number or string"
+			}
+			return ""
+		})
+	case "max_duration":
+		return true, args(d, duration(&q.MaxDuration))
+	case "allow":
+		terms := d.RemainingArgs()
+		if len(terms) == 0 {
+			return true, d.ArgErr()
+		}
+		q.Allow = append(q.Allow, terms...)
+		return true, checkTerms(d, terms)
+	}
+	return false, nil
 }
 
 func (q *Query) unmarshalParam(d *caddyfile.Dispenser) error {
