@@ -1,6 +1,7 @@
 package neuroquantumws_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -160,7 +161,13 @@ func (s *site) get(header http.Header) (*http.Response, string) {
 		s.t.Fatal(err)
 	}
 	request.Header = header
-	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	var response *http.Response
+	for range 5 { // a server that is being replaced may close a connection unread
+		response, err = (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			break
+		}
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,7 +5,9 @@ package wstest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -76,8 +78,25 @@ func Dial(t testing.TB, url string, o Options) *Client {
 	return c
 }
 
+// unread tells whether the server closed a connection without a word. While Caddy replaces its configuration the old server may still
+// take a connection, and then closes it unread: who comes again gets the new one.
+func unread(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
+
+// tries is how often a connection is tried that ends unread.
+const tries = 5
+
 // TryDial connects where the server lets it. It may be called from any goroutine.
-func TryDial(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
+func TryDial(t testing.TB, url string, o Options) (c *Client, response *http.Response, err error) {
+	for range tries {
+		c, response, err = dial(t, url, o)
+		if err == nil || response != nil || !unread(err) {
+			break
+		}
+	}
+	return c, response, err
+}
+
+func dial(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	dialer := net.Dialer{}
 	if o.ReadBuffer > 0 {
 		dialer.Control = smallBuffer(o.ReadBuffer)

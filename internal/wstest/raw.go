@@ -50,24 +50,38 @@ func Handshake(host, path string, extra ...string) string {
 // socket's read buffer in the kernel; 0 leaves it to the system.
 func DialRaw(t testing.TB, address, opening string, buffer int) *Raw {
 	t.Helper()
+	var raw *Raw
+	var err error
+	for range tries {
+		if raw, err = dialRaw(t, address, opening, buffer); err == nil || !unread(err) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatalf("connecting: %v", err)
+	}
+	return raw
+}
+
+func dialRaw(t testing.TB, address, opening string, buffer int) (*Raw, error) {
 	dialer := net.Dialer{Timeout: Patience}
 	if buffer > 0 {
 		dialer.Control = smallBuffer(buffer)
 	}
 	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
-		t.Fatalf("connecting: %v", err)
+		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(Patience))
 	raw := &Raw{TCPConn: conn.(*net.TCPConn), t: t, r: bufio.NewReader(conn)}
 	if _, err := conn.Write([]byte(opening)); err != nil {
-		t.Fatalf("sending the opening: %v", err)
+		return nil, fmt.Errorf("sending the opening: %w", err)
 	}
-	if raw.Response, err = http.ReadResponse(raw.r, nil); err != nil {
-		t.Fatalf("reading the response: %v", err)
+	if raw.Response, err = http.ReadResponse(raw.r, nil); errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF // what http.ReadResponse makes of it
 	}
-	return raw
+	return raw, err
 }
 
 // Frame is a client's frame, masked with zeros.
