@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/jsonplace"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
@@ -101,7 +102,7 @@ func channelTemplate(text string) (template, error) {
 // dataTemplate is a template that gives JSON.
 func dataTemplate(text string) (template, error) {
 	t, err := newTemplate(text, func(before string) place {
-		if endsInString(before) {
+		if jsonplace.EndsInString(before) {
 			return inString
 		}
 		return asValue
@@ -119,20 +120,4 @@ func dataTemplate(text string) (template, error) {
 		_, err = oneLine([]byte(probe))
 	}
 	return t, err
-}
-
-// endsInString tells whether JSON that is cut off ends within a string.
-func endsInString(text string) bool {
-	within, escaped := false, false
-	for i := range len(text) {
-		switch {
-		case escaped:
-			escaped = false
-		case within && text[i] == '\\':
-			escaped = true
-		case text[i] == '"':
-			within = !within
-		}
-	}
-	return within
 }

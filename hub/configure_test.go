@@ -47,3 +47,19 @@ func TestMessageSizeOfOpenConnections(t *testing.T) {
 		})
 	}
 }
+
+// TestMessagesBeforeALowerLimit: what was allowed when it was sent is not held against a client later.
+func TestMessagesBeforeALowerLimit(t *testing.T) {
+	h := newHub(t, settings())
+	p, c := tcp(t, h, &receiver{receive: func(c *hub.Conn, _ []byte) { c.Reply([]byte(`{"type":"pong"}`)) }})
+	p.text(strings.Repeat("x", 3000))
+	p.expect("pong")
+	lower := settings()
+	lower.MaxMessageSize = 1000
+	h.Configure(lower)
+	p.text("x")
+	p.expect("pong")
+	p.Close()
+	<-c.Ended()
+	ended(t, h)
+}

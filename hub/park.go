@@ -23,7 +23,7 @@ var errParked = errors.New("nothing to read")
 // frames follows the frames that a client sends (RFC 6455, section 5.2) over the bytes as they come.
 type frames struct {
 	payload uint64 // bytes of the frame's payload that are to come
-	largest uint64 // payload of a data frame that has come
+	largest uint64 // payload of the data frames that began since it was last reset
 	head    [14]byte
 	n       uint8 // bytes of head that have come
 	broken  bool  // a frame was not masked, or its length has the top bit set: both are against the RFC
@@ -104,7 +104,7 @@ var rawReaders = sync.Pool{New: func() any {
 	return r
 }}
 
-// read is Read of the socket, but that without wait it gives errParked where nothing is there.
+// readRaw is Read of the socket, but that without wait it gives errParked where nothing is there.
 func readRaw(raw syscall.RawConn, p []byte, wait bool) (int, error) {
 	r := rawReaders.Get().(*rawReader)
 	r.p, r.wait = p, wait

@@ -51,10 +51,12 @@ func (s *socket) Read(p []byte) (n int, err error) {
 // judgeFrames closes the connection of a client whose frames cannot be read, with a code that says why. The library would cut it
 // without, or wait for all that a header announces.
 func (c *Conn) judgeFrames() {
+	largest := c.frames.largest
+	c.frames.largest = 0 // what was judged once is not held against a limit that came later
 	switch {
 	case c.frames.broken:
 		c.Close(protocol.CloseProtocolError, "a frame against RFC 6455")
-	case c.frames.largest > uint64(c.hub.Settings().MaxMessageSize):
+	case largest > uint64(c.hub.Settings().MaxMessageSize):
 		c.Close(protocol.CloseTooBig, "the message is too large")
 	}
 }

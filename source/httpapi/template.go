@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/jsonplace"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -148,7 +149,7 @@ func checkPath(u *url.URL) error {
 // bodyTemplate parses a JSON body.
 func bodyTemplate(text string) (template, error) {
 	t, err := parseTemplate(text, func(before string) (place, error) {
-		if endsInString(before) {
+		if jsonplace.EndsInString(before) {
 			return inString, nil
 		}
 		return asValue, nil
@@ -160,20 +161,4 @@ func bodyTemplate(text string) (template, error) {
 		return t, errors.New("the body is no JSON")
 	}
 	return t, nil
-}
-
-// endsInString tells whether JSON that is cut off ends within a string.
-func endsInString(text string) bool {
-	within, escaped := false, false
-	for i := range len(text) {
-		switch {
-		case escaped:
-			escaped = false
-		case within && text[i] == '\\':
-			escaped = true
-		case text[i] == '"':
-			within = !within
-		}
-	}
-	return within
 }
