@@ -1,105 +1,165 @@
 package flow
 
-// Lane holds the messages of a client's query streams that wait for its socket. It never drops: who finds no room waits for it.
-// Waiters are served in the order in which they came, so that a connection's streams take turns.
+// Lane holds the messages of a client's query streams that wait for its socket. It never drops: a message that finds no room waits
+// for it.
+//
+// Streams share the client by start-time fair queuing (Goyal, Vin and Cheng, "Start-time Fair Queuing", SIGCOMM 1996): each gets the
+// same number of bytes, whatever the sizes of its messages, and what one does not use goes to the others. Of two streams that always
+// have messages in the lane, neither is ever ahead by more than the largest message of each. So that a stream of small messages has
+// as much in the lane as one of large messages, they share its room as well.
 //
 // The zero Lane has no room; set Max first.
 type Lane struct {
-	Max int // bytes that may wait; a single message may be larger when nothing waits
+	Max int // bytes that may be in it; a single message may be larger when nothing else is
 
-	messages [][]byte
-	bytes    int
-	waiters  []chan struct{}
-	turn     chan struct{} // closed, of the one whose turn it is until it has come by Retry or Leave; nil where nobody's is
+	busy    []*Share // that have messages in it
+	count   int      // of messages in it
+	bytes   int      // and their size
+	waiting []arrival
+	now     uint64 // the virtual time: the start of the message that went out last
 }
 
-// Len is how many messages wait.
-func (l *Lane) Len() int { return len(l.messages) }
+// Share is one stream's part of a Lane. The zero Share is that of a new stream. It belongs to the Lane: nobody else may touch it.
+type Share struct {
+	messages []arrival // in the lane
+	bytes    int
+	end      uint64 // of its last message in virtual time, in bytes
+}
 
-// Bytes is the size of all that waits.
+// arrival is a message in a Lane or before it.
+type arrival struct {
+	share *Share
+	msg   []byte
+	start uint64        // in virtual time: the smallest goes first
+	wait  chan struct{} // closed once it is in; nil where nobody waits
+}
+
+// Len is how many messages are in the lane.
+func (l *Lane) Len() int { return l.count }
+
+// Bytes is the size of all that is in the lane.
 func (l *Lane) Bytes() int { return l.bytes }
 
-// Fill is the share of the lane in use, from 0 to 1.
+// Fill is the part of the lane in use, from 0 to 1.
 func (l *Lane) Fill() float64 { return min(1, float64(l.bytes)/float64(max(1, l.Max))) }
 
-// Push appends msg if there is room and nobody waits before; otherwise it gives a channel that is closed when the caller should
-// try again by Retry.
-func (l *Lane) Push(msg []byte) (wait chan struct{}) {
-	if l.turn == nil && len(l.waiters) == 0 && l.fits(msg) {
-		l.add(msg)
-		return nil
-	}
-	wait = make(chan struct{})
-	l.waiters = append(l.waiters, wait)
-	return wait
-}
-
-// Retry appends msg for the caller whose turn has come. Where there still is no room the caller waits on the channel that it gives,
-// still the first in line.
-func (l *Lane) Retry(msg []byte) (wait chan struct{}) {
-	l.turn = nil
-	if l.fits(msg) {
-		l.add(msg)
-		l.wake()
-		return nil
-	}
-	wait = make(chan struct{})
-	l.waiters = append([]chan struct{}{wait}, l.waiters...)
-	return wait
-}
-
-// Leave takes a caller out of the line who no longer waits on its channel; one whose turn had just come passes it on.
-func (l *Lane) Leave(wait chan struct{}) {
-	if wait == l.turn {
-		l.turn = nil
-		l.wake()
-		return
-	}
-	for i, w := range l.waiters {
-		if w == wait {
-			l.waiters = append(l.waiters[:i], l.waiters[i+1:]...)
-			return
+// Push puts a message of the stream that share belongs to into the lane, or before it where there is no room: then it gives a channel
+// that is closed when the message is in.
+func (l *Lane) Push(share *Share, msg []byte) (wait chan struct{}) {
+	a := arrival{share: share, msg: msg, start: max(l.now, share.end)}
+	share.end = a.start + uint64(len(msg))
+	l.waiting = append(l.waiting, a)
+	l.admit()
+	for i := range l.waiting {
+		if w := &l.waiting[i]; w.share == share && w.wait == nil {
+			w.wait = make(chan struct{})
+			return w.wait
 		}
 	}
+	return nil
 }
 
-// Pop takes the first message, nil where none waits.
+// Leave takes back a message that waits. It reports false where the message is in, or gone with Clear.
+func (l *Lane) Leave(wait chan struct{}) bool {
+	for i := range l.waiting {
+		if l.waiting[i].wait == wait {
+			l.drop(i)
+			l.admit() // those behind it may fit
+			return true
+		}
+	}
+	return false
+}
+
+// Pop takes the next message, nil where none is in the lane.
 func (l *Lane) Pop() []byte {
-	if len(l.messages) == 0 {
+	if l.count == 0 {
 		return nil
 	}
-	msg := l.messages[0]
-	l.messages[0] = nil
-	l.messages = l.messages[1:]
-	if len(l.messages) == 0 {
-		l.messages = nil
+	next := 0
+	for i, s := range l.busy {
+		if s.messages[0].start < l.busy[next].messages[0].start {
+			next = i
+		}
 	}
-	l.bytes -= len(msg)
-	l.wake()
-	return msg
+	s := l.busy[next]
+	a := s.messages[0]
+	s.messages[0] = arrival{}
+	if s.messages = s.messages[1:]; len(s.messages) == 0 {
+		s.messages = nil
+		l.busy = append(l.busy[:next], l.busy[next+1:]...)
+	}
+	s.bytes -= len(a.msg)
+	l.bytes -= len(a.msg)
+	l.count--
+	l.now = a.start
+	l.admit()
+	return a.msg
 }
 
-// Clear drops everything and sends all who wait away to find the connection closed.
+// Clear drops everything, also what waits, and lets all who wait go on to find the connection closed.
 func (l *Lane) Clear() {
-	for _, w := range l.waiters {
-		close(w)
+	for i := range l.waiting {
+		close(l.waiting[i].wait)
 	}
-	l.messages, l.bytes, l.waiters, l.turn = nil, 0, nil, nil
+	for _, s := range l.busy {
+		s.messages, s.bytes = nil, 0
+	}
+	l.busy, l.count, l.bytes, l.waiting = nil, 0, 0, nil
 }
 
-func (l *Lane) fits(msg []byte) bool { return len(l.messages) == 0 || l.bytes+len(msg) <= l.Max }
-
-func (l *Lane) add(msg []byte) {
-	l.messages = append(l.messages, msg)
-	l.bytes += len(msg)
+// admit lets in what there is room for. A message that its stream's own part has no room for is passed by; one that the lane has no
+// room for is not, or it would wait for ever behind smaller ones.
+func (l *Lane) admit() {
+	for len(l.waiting) > 0 {
+		part := l.Max / l.streams()
+		first := -1
+		for i := range l.waiting {
+			a := &l.waiting[i]
+			own := len(a.share.messages) == 0 || a.share.bytes+len(a.msg) <= part
+			if own && (first < 0 || a.start < l.waiting[first].start) {
+				first = i
+			}
+		}
+		if first < 0 {
+			return
+		}
+		a := l.waiting[first]
+		if l.count > 0 && l.bytes+len(a.msg) > l.Max {
+			return
+		}
+		l.drop(first)
+		l.add(a)
+	}
 }
 
-// wake gives the first in line its turn. There is one turn at a time: of two that are woken the second could be the faster.
-func (l *Lane) wake() {
-	if l.turn != nil || len(l.waiters) == 0 || l.bytes >= l.Max {
-		return
+// streams is how many streams have messages in the lane or before it.
+func (l *Lane) streams() int {
+	n := len(l.busy)
+	for i := range l.waiting {
+		if len(l.waiting[i].share.messages) == 0 {
+			n++
+		}
 	}
-	l.turn = l.waiters[0]
-	close(l.turn)
-	l.waiters = l.waiters[1:]
+	return n
+}
+
+func (l *Lane) add(a arrival) {
+	if len(a.share.messages) == 0 {
+		l.busy = append(l.busy, a.share)
+	}
+	if a.wait != nil {
+		close(a.wait)
+		a.wait = nil
+	}
+	a.share.messages = append(a.share.messages, a)
+	a.share.bytes += len(a.msg)
+	l.count++
+	l.bytes += len(a.msg)
+}
+
+func (l *Lane) drop(i int) {
+	copy(l.waiting[i:], l.waiting[i+1:])
+	l.waiting[len(l.waiting)-1] = arrival{}
+	l.waiting = l.waiting[:len(l.waiting)-1]
 }

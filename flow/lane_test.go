@@ -8,152 +8,181 @@ import (
 	"pgregory.net/rapid"
 )
 
-// stream is one that sends through a lane: it has a message on its way in or it has none.
-type stream struct {
-	msg     []byte
-	arrived int           // when it came with msg
-	wait    chan struct{} // nil where it does not wait
+// item is a message as the model knows it.
+type item struct {
+	stream, start, arrived int
+	msg                    []byte
+	wait                   chan struct{} // nil where it did not wait
 }
 
-func (s *stream) woken() bool {
+func open(wait chan struct{}) bool {
 	select {
-	case <-s.wait:
+	case <-wait:
 		return true // never of a nil channel
 	default:
 		return false
 	}
 }
 
-// lanes runs a lane beside a plain list of what it should hold.
+// lanes runs a lane beside plain lists of what should be in it and before it.
 type lanes struct {
 	*rapid.T
 	lane    Lane
-	streams []*stream
+	shares  []Share
+	ends    []int
 	clock   int
-	held    [][]byte
+	now     int
+	in      []item
+	waiting []item
 }
 
-func (l *lanes) draw(label string, those func(*stream) bool) *stream {
-	var some []*stream
-	for _, s := range l.streams {
-		if those(s) {
-			some = append(some, s)
+func total(items []item, stream int) (n int) {
+	for _, it := range items {
+		if stream < 0 || it.stream == stream {
+			n += len(it.msg)
 		}
-	}
-	if len(some) == 0 {
-		return nil
-	}
-	return rapid.SampledFrom(some).Draw(l.T, label)
-}
-
-func (l *lanes) bytes() (n int) {
-	for _, msg := range l.held {
-		n += len(msg)
 	}
 	return n
 }
 
-// in notes what became of a try to get in.
-func (l *lanes) in(s *stream, wait chan struct{}) {
-	s.wait = wait
-	if wait != nil {
-		if len(l.held) == 0 && !slices.ContainsFunc(l.streams, func(o *stream) bool { return o != s && o.wait != nil }) {
-			l.Fatal("it waits for nobody")
-		}
-		return
+func earlier(a, b item) int {
+	if a.start != b.start {
+		return a.start - b.start
 	}
-	for _, other := range l.streams {
-		if other.wait != nil && other.arrived < s.arrived {
-			l.Fatalf("the stream of %d got in before that of %d", s.arrived, other.arrived)
+	return a.arrived - b.arrived
+}
+
+// admit is the rule in the simplest words.
+func (l *lanes) admit() {
+	for {
+		streams := map[int]bool{}
+		for _, it := range append(slices.Clone(l.in), l.waiting...) {
+			streams[it.stream] = true
 		}
+		var fit []item
+		for _, it := range l.waiting {
+			own := total(l.in, it.stream)
+			if own == 0 || own+len(it.msg) <= l.lane.Max/len(streams) {
+				fit = append(fit, it)
+			}
+		}
+		if len(fit) == 0 {
+			return
+		}
+		first := slices.MinFunc(fit, earlier)
+		if len(l.in) > 0 && total(l.in, -1)+len(first.msg) > l.lane.Max {
+			return
+		}
+		l.waiting = slices.DeleteFunc(l.waiting, func(it item) bool { return it.arrived == first.arrived })
+		l.in = append(l.in, first)
 	}
-	l.held = append(l.held, s.msg)
 }
 
 func (l *lanes) push() {
-	s := l.draw("pusher", func(s *stream) bool { return s.wait == nil })
-	if s == nil {
-		return
+	stream := rapid.IntRange(0, len(l.shares)-1).Draw(l.T, "stream")
+	if slices.ContainsFunc(l.waiting, func(it item) bool { return it.stream == stream }) {
+		return // a stream sends one message at a time
 	}
 	l.clock++
-	s.arrived = l.clock
-	s.msg = bytes.Repeat([]byte{byte(l.clock)}, rapid.IntRange(1, 14).Draw(l.T, "size"))
-	l.in(s, l.lane.Push(s.msg))
-}
-
-func (l *lanes) retry() {
-	if s := l.draw("woken", (*stream).woken); s != nil {
-		l.in(s, l.lane.Retry(s.msg))
+	it := item{stream: stream, arrived: l.clock, start: max(l.now, l.ends[stream])}
+	it.msg = bytes.Repeat([]byte{byte(l.clock)}, rapid.IntRange(1, 14).Draw(l.T, "size"))
+	l.ends[stream] = it.start + len(it.msg)
+	it.wait = l.lane.Push(&l.shares[stream], it.msg)
+	l.waiting = append(l.waiting, it)
+	l.admit()
+	if waits := slices.ContainsFunc(l.waiting, func(w item) bool { return w.arrived == it.arrived }); waits != (it.wait != nil) {
+		l.Fatalf("the message waits: %v", !waits)
 	}
 }
 
-// leave is of one that waits or whose turn has come.
 func (l *lanes) leave() {
-	if s := l.draw("leaver", func(s *stream) bool { return s.wait != nil }); s != nil {
-		l.lane.Leave(s.wait)
-		s.wait = nil
+	if len(l.waiting) == 0 {
+		return
 	}
+	i := rapid.IntRange(0, len(l.waiting)-1).Draw(l.T, "leaver")
+	if !l.lane.Leave(l.waiting[i].wait) {
+		l.Fatal("it was not there")
+	}
+	l.waiting = slices.Delete(l.waiting, i, i+1)
+	l.admit()
 }
 
 func (l *lanes) pop() {
 	got := l.lane.Pop()
-	if len(l.held) == 0 {
+	if len(l.in) == 0 {
 		if got != nil {
 			l.Fatalf("got %v of an empty lane", got)
 		}
 		return
 	}
-	if !bytes.Equal(got, l.held[0]) {
-		l.Fatalf("got %v, want %v", got, l.held[0])
+	// Of each stream the oldest, and of these the one that starts first.
+	heads := map[int]item{}
+	for _, it := range l.in {
+		if head, ok := heads[it.stream]; !ok || it.arrived < head.arrived {
+			heads[it.stream] = it
+		}
 	}
-	l.held = l.held[1:]
+	least := 1 << 30
+	for _, head := range heads {
+		least = min(least, head.start)
+	}
+	at := slices.IndexFunc(l.in, func(it item) bool { return bytes.Equal(it.msg, got) })
+	if at < 0 || l.in[at].start != least || heads[l.in[at].stream].arrived != l.in[at].arrived {
+		l.Fatalf("got %v, of %v", got, heads)
+	}
+	l.now = least
+	l.in = slices.Delete(l.in, at, at+1)
+	l.admit()
 }
 
 func (l *lanes) clear() {
 	l.lane.Clear()
-	l.held = nil
-	for _, s := range l.streams {
-		if s.wait != nil && !s.woken() {
+	for _, it := range l.waiting {
+		if !open(it.wait) || l.lane.Leave(it.wait) {
 			l.Fatal("one waits on after all was cleared")
 		}
-		s.wait = nil
 	}
+	l.in, l.waiting = nil, nil
 }
 
 func (l *lanes) check() {
-	if l.lane.Len() != len(l.held) || l.lane.Bytes() != l.bytes() {
-		l.Fatalf("%d of %d bytes, want %d of %d", l.lane.Len(), l.lane.Bytes(), len(l.held), l.bytes())
+	if l.lane.Len() != len(l.in) || l.lane.Bytes() != total(l.in, -1) {
+		l.Fatalf("%d of %d bytes, want %d of %d", l.lane.Len(), l.lane.Bytes(), len(l.in), total(l.in, -1))
 	}
-	if len(l.held) > 1 && l.bytes() > l.lane.Max {
-		l.Fatalf("%d bytes wait", l.bytes())
+	if len(l.in) > 1 && l.lane.Bytes() > l.lane.Max {
+		l.Fatalf("%d bytes are in it", l.lane.Bytes())
 	}
-	if fill := l.lane.Fill(); fill < 0 || fill > 1 || (fill == 1) != (l.bytes() >= l.lane.Max) {
-		l.Fatalf("fill %v at %d bytes", fill, l.bytes())
+	if fill := l.lane.Fill(); fill < 0 || fill > 1 || (fill == 1) != (l.lane.Bytes() >= l.lane.Max) {
+		l.Fatalf("fill %v at %d bytes", fill, l.lane.Bytes())
+	}
+	for _, it := range l.waiting {
+		if open(it.wait) {
+			l.Fatal("one that waits was told that it is in")
+		}
+	}
+	for _, it := range l.in {
+		if it.wait != nil && (!open(it.wait) || l.lane.Leave(it.wait)) {
+			l.Fatal("one that is in was not told, or could leave")
+		}
 	}
 }
 
 func TestLaneAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &lanes{T: t, lane: Lane{Max: 20}, streams: []*stream{{}, {}, {}, {}}}
+		l := &lanes{T: t, lane: Lane{Max: 40}, shares: make([]Share, 4), ends: make([]int, 4)}
 		step := func(f func()) func(*rapid.T) { return func(*rapid.T) { f() } }
 		actions := map[string]func(*rapid.T){
-			"push": step(l.push), "and push": step(l.push), "pop": step(l.pop), "retry": step(l.retry), "and retry": step(l.retry),
-			"leave": step(l.leave), "": step(l.check),
+			"push": step(l.push), "and push": step(l.push), "pop": step(l.pop), "leave": step(l.leave), "": step(l.check),
 		}
 		if rapid.IntRange(0, 3).Draw(t, "may be cleared") == 0 {
 			actions["clear"] = step(l.clear)
 		}
 		t.Repeat(actions)
-		// Whoever waits gets in as long as the lane is drained and those whose turn has come take it.
-		woken := func() int { return slices.IndexFunc(l.streams, (*stream).woken) }
-		for woken() >= 0 || len(l.held) > 0 {
-			for i := woken(); i >= 0; i = woken() {
-				l.in(l.streams[i], l.lane.Retry(l.streams[i].msg))
-			}
+		for len(l.in) > 0 { // whoever waits gets in as long as the lane is drained
 			l.pop()
 			l.check()
 		}
-		if l.lane.Pop() != nil || slices.ContainsFunc(l.streams, func(s *stream) bool { return s.wait != nil }) {
+		if l.lane.Pop() != nil || len(l.waiting) > 0 {
 			t.Fatal("one waits for ever")
 		}
 	})
@@ -161,92 +190,71 @@ func TestLaneAgainstModel(t *testing.T) {
 
 func TestLaneOversized(t *testing.T) {
 	l := Lane{Max: 4}
-	if l.Push(make([]byte, 9)) != nil || l.Fill() != 1 {
+	if l.Push(new(Share), make([]byte, 9)) != nil || l.Fill() != 1 {
 		t.Error("a message larger than the lane does not get into the empty lane")
 	}
-	wait := l.Push([]byte("x"))
+	wait := l.Push(new(Share), []byte("x"))
 	if wait == nil {
 		t.Fatal("there is room behind it")
 	}
 	l.Pop()
-	<-wait
-	if l.Retry([]byte("x")) != nil || l.Len() != 1 || l.Bytes() != 1 {
-		t.Error("its turn was none")
+	if !open(wait) || l.Len() != 1 || l.Bytes() != 1 {
+		t.Error("it did not get in behind it")
 	}
 }
 
-func TestLaneLeaveInEveryState(t *testing.T) {
-	full := func() (l *Lane, first, second chan struct{}) {
-		l = &Lane{Max: 4}
-		l.Push([]byte("full"))
-		return l, l.Push([]byte("aa")), l.Push([]byte("bb"))
-	}
-	awake := func(wait chan struct{}) bool { return (&stream{wait: wait}).woken() }
-	t.Run("waiting first", func(t *testing.T) {
-		l, first, second := full()
-		l.Leave(first)
-		l.Pop()
-		if awake(first) || !awake(second) {
-			t.Error("the turn went to the one that left")
+// Streams that always have something to send get the same number of bytes, whatever the sizes of their messages.
+func TestLaneIsFair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		largest := rapid.SliceOfN(rapid.IntRange(1, 200), 2, 8).Draw(t, "largest messages")
+		l := Lane{Max: 400 * len(largest)}
+		type sender struct {
+			share Share
+			wait  chan struct{}
+			got   int // bytes that went out
+		}
+		senders := make([]*sender, len(largest))
+		fill := func(i int) {
+			for s := senders[i]; s.wait == nil || open(s.wait); {
+				size := largest[i]
+				if size > 1 && rapid.Bool().Draw(t, "small") {
+					size /= 2
+				}
+				s.wait = l.Push(&s.share, bytes.Repeat([]byte{byte(i)}, size))
+			}
+		}
+		for i := range senders {
+			senders[i] = new(sender)
+		}
+		for i := range senders {
+			fill(i)
+		}
+		for range l.Max { // what filled the lane before the others came goes first
+			senders[l.Pop()[0]].got = 0
+			for i := range senders {
+				fill(i)
+			}
+			if slices.ContainsFunc(l.busy, func(s *Share) bool { return s.bytes > l.Max/len(senders) }) || len(l.busy) < len(senders) {
+				continue
+			}
+			break
+		}
+		for _, s := range senders {
+			s.got = 0
+		}
+		for range 200 {
+			msg := l.Pop()
+			senders[msg[0]].got += len(msg)
+			for i := range senders {
+				fill(i)
+			}
+			for i, a := range senders {
+				for j, b := range senders[:i] {
+					if bound := largest[i] + largest[j]; a.got-b.got > bound || b.got-a.got > bound {
+						t.Fatalf("%d has %d bytes, %d has %d: messages up to %d and %d", i, a.got, j, b.got, largest[i], largest[j])
+					}
+				}
+			}
 		}
 	})
-	t.Run("waiting second", func(t *testing.T) {
-		l, first, second := full()
-		l.Leave(second)
-		l.Pop()
-		if !awake(first) || awake(second) {
-			t.Error("the turn went to the one that left")
-		}
-	})
-	t.Run("with the turn", func(t *testing.T) {
-		l, first, second := full()
-		l.Pop()
-		l.Leave(first)
-		if !awake(first) || !awake(second) {
-			t.Error("the turn was not passed on")
-		}
-	})
-	t.Run("after having got in", func(t *testing.T) {
-		l, first, second := full()
-		l.Pop()
-		if l.Retry([]byte("aa")) != nil || !awake(second) {
-			t.Fatal("no turn")
-		}
-		l.Leave(first)
-		if l.Retry([]byte("bb")) != nil {
-			t.Error("the turn was lost")
-		}
-	})
-	t.Run("after clearing", func(t *testing.T) {
-		l, first, second := full()
-		l.Clear()
-		if !awake(first) || !awake(second) || l.Len() != 0 || l.Bytes() != 0 {
-			t.Error("not clear")
-		}
-		l.Leave(first)
-		l.Leave(second)
-		if l.Push([]byte("x")) != nil {
-			t.Error("somebody still has a turn")
-		}
-	})
-}
-
-func TestLaneTakesTurns(t *testing.T) {
-	// Both got their turn; that the second comes first is the scheduler's choice and must not put it before the first.
-	l := Lane{Max: 4}
-	l.Push([]byte("12"))
-	l.Push([]byte("34"))
-	first, second := l.Push([]byte("aaaa")), l.Push([]byte("bb"))
-	l.Pop()
-	if (&stream{wait: second}).woken() {
-		t.Error("the second has its turn before the first took its own")
-	}
-	l.Pop()
-	<-first
-	if newcomer := l.Push([]byte("cc")); newcomer == nil {
-		t.Error("a newcomer took the room of the one whose turn it is")
-	}
-	if l.Retry([]byte("aaaa")) != nil {
-		t.Error("the turn was none")
-	}
 }

@@ -39,13 +39,13 @@ func TestQueuedBytes(t *testing.T) {
 		{"streams", func(t *testing.T, _ *hub.Hub, c *hub.Conn) {
 			ctx, cancel := context.WithCancel(t.Context())
 			for _, n := range []int{100_000, 1000, 1000, 100_000} {
-				if err := c.Send(ctx, []byte(text(n))); err != nil {
+				if err := c.Send(ctx, new(flow.Share), []byte(text(n))); err != nil {
 					t.Error(err)
 				}
 			}
 			// One finds no room and gives up.
 			cancel()
-			if err := c.Send(ctx, []byte(text(200_000))); !errors.Is(err, context.Canceled) {
+			if err := c.Send(ctx, new(flow.Share), []byte(text(200_000))); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
 		}},

@@ -254,34 +254,37 @@ func (c *Conn) waitReplies() {
 }
 
 // Send implements stream.Sender: msg is one JSON object and is copied.
-func (c *Conn) Send(ctx doneContext, msg []byte) error {
+func (c *Conn) Send(ctx doneContext, share *flow.Share, msg []byte) error {
 	framed := frame(msg)
 	c.mu.Lock()
 	if c.closing {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	wait := c.lane.Push(framed)
-	for wait != nil {
+	before := c.lane.Bytes()
+	wait := c.lane.Push(share, framed)
+	c.hub.queued.Add(int64(c.lane.Bytes() - before))
+	c.mu.Unlock()
+	if wait == nil {
+		c.flushNow()
+		return nil
+	}
+	select {
+	case <-wait: // whoever made room for it is writing
+	case <-ctx.Done():
+		c.mu.Lock()
+		before := c.lane.Bytes()
+		left := c.lane.Leave(wait)
+		c.hub.queued.Add(int64(c.lane.Bytes() - before))
 		c.mu.Unlock()
-		select {
-		case <-wait:
-			c.mu.Lock()
-		case <-ctx.Done():
-			c.mu.Lock()
-			c.lane.Leave(wait)
-			c.mu.Unlock()
+		if left {
+			c.flushNow() // others may have come in
 			return ctx.Err()
 		}
-		if c.closing {
-			c.mu.Unlock()
-			return ErrClosed
-		}
-		wait = c.lane.Retry(framed)
 	}
-	c.hub.queued.Add(int64(len(framed)))
-	c.mu.Unlock()
-	c.flushNow()
+	if c.isClosing() {
+		return ErrClosed
+	}
 	return nil
 }
 

@@ -149,14 +149,14 @@ func TestSenderGivesUpItsPlace(t *testing.T) {
 		first, cancel := context.WithCancel(t.Context())
 		results := make([]chan error, 2)
 		for range 2 { // one is in the writer's hands, one waits
-			if err := c.Send(t.Context(), msg); err != nil {
+			if err := c.Send(t.Context(), new(flow.Share), msg); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
 		}
 		for i, ctx := range []context.Context{first, t.Context()} {
 			results[i] = make(chan error, 1)
-			go func() { results[i] <- c.Send(ctx, msg) }()
+			go func() { results[i] <- c.Send(ctx, new(flow.Share), msg) }()
 			synctest.Wait()
 		}
 		cancel()
@@ -171,12 +171,12 @@ func TestSenderGivesUpItsPlace(t *testing.T) {
 		}
 		// Who waits when the connection closes is sent away, and nothing of it is counted.
 		for range 2 {
-			if err := c.Send(t.Context(), msg); err != nil {
+			if err := c.Send(t.Context(), new(flow.Share), msg); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
 		}
-		go func() { results[0] <- c.Send(t.Context(), msg) }()
+		go func() { results[0] <- c.Send(t.Context(), new(flow.Share), msg) }()
 		synctest.Wait()
 		c.Close(protocol.CloseTooSlow, "")
 		if err := <-results[0]; !errors.Is(err, hub.ErrClosed) {

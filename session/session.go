@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
@@ -82,8 +83,8 @@ func New(env *Env, conn *hub.Conn, bound map[string]map[string]string) *Session 
 // sender lets streams write to a connection.
 type sender struct{ conn *hub.Conn }
 
-func (s sender) Send(ctx context.Context, msg []byte) error {
-	err := s.conn.Send(ctx, msg)
+func (s sender) Send(ctx context.Context, share *flow.Share, msg []byte) error {
+	err := s.conn.Send(ctx, share, msg)
 	if errors.Is(err, hub.ErrClosed) {
 		return stream.ErrSenderClosed
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"strconv"
 	"testing"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 )
 
 // discard is a Sender that takes everything at once.
 type discard struct{ ended chan struct{} }
 
-func (d discard) Send(_ context.Context, msg []byte) error {
+func (d discard) Send(_ context.Context, _ *flow.Share, msg []byte) error {
 	if string(msg[:len(`{"type":"query_c`)]) == `{"type":"query_c` {
 		d.ended <- struct{}{}
 	}

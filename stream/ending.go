@@ -103,7 +103,7 @@ func (s *stream) tellEnding(end *ending) {
 		}
 		buf = protocol.AppendError(buf, end.told, id, s.id, "")
 	}
-	if err := s.group.sender.Send(s.group.ctx, buf); err != nil && s.group.ctx.Err() == nil && !errors.Is(err, ErrSenderClosed) {
+	if err := s.group.sender.Send(s.group.ctx, &s.share, buf); err != nil && s.group.ctx.Err() == nil && !errors.Is(err, ErrSenderClosed) {
 		s.log().Warn("the ending of a stream could not be sent", zap.String("status", end.status()), zap.Error(err))
 	}
 }

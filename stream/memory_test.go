@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
@@ -151,7 +152,7 @@ type recorder struct {
 	broken   error
 }
 
-func (r *recorder) Send(ctx context.Context, msg []byte) error {
+func (r *recorder) Send(ctx context.Context, _ *flow.Share, msg []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (s *stream) send(msg []byte) error {
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
-	err := s.group.sender.Send(s.ctx, msg)
+	err := s.group.sender.Send(s.ctx, &s.share, msg)
 	<-s.turn
 	return err
 }

@@ -150,7 +150,7 @@ func (s *stream) tellProgress(ctx context.Context) {
 			return
 		}
 		buf = s.appendProgress(buf[:0], &m)
-		err := s.group.sender.Send(ctx, buf)
+		err := s.group.sender.Send(ctx, &s.share, buf)
 		<-s.turn
 		if err != nil {
 			if ctx.Err() == nil {

@@ -5,6 +5,8 @@ package stream
 import (
 	"context"
 	"errors"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 )
 
 // Source is a database that named queries run against. It is safe for concurrent use.
@@ -92,9 +94,9 @@ var ErrSenderClosed = errors.New("stream: the connection is closed")
 // sends one message at a time.
 type Sender interface {
 	// Send queues msg, one complete JSON object, behind everything this stream sent before. msg is copied before Send returns.
-	// It waits until the connection has room, and ends early with ctx's error or, once the connection is closed, with
-	// ErrSenderClosed. Streams never drop.
-	Send(ctx context.Context, msg []byte) error
+	// share is the stream's own, by which the connection shares itself out to its streams. Send waits until the connection has
+	// room, and ends early with ctx's error or, once the connection is closed, with ErrSenderClosed. Streams never drop.
+	Send(ctx context.Context, share *flow.Share, msg []byte) error
 	// Fill is the share of the connection's room for streams that is in use, from 0 to 1.
 	Fill() float64
 }

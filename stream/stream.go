@@ -35,6 +35,7 @@ type stream struct {
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
 	cancel    context.CancelCauseFunc
+	share     flow.Share    // of the connection's room: the sender's own
 	turn      chan struct{} // holds a token while a message is being sent
 
 	// Owned by run.
