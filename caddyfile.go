@@ -45,6 +45,8 @@ var later = map[string]bool{
 //		max_message_size         <size>
 //		max_subscriptions        <number>
 //		max_streams              <number>
+//		max_streams_per_user     <number>
+//		max_streams_total        <number>
 //		rate_limit               <messages per second> [<burst>]
 //		heartbeat                <interval> <timeout>
 //		idle_timeout             <duration>
@@ -146,6 +148,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	numbers := map[string]*int{
 		"max_connections": &h.MaxConnections, "max_connections_per_ip": &h.MaxConnectionsPerIP,
 		"max_connections_per_user": &h.MaxConnectionsPerUser, "max_subscriptions": &h.MaxSubscriptions, "max_streams": &h.MaxStreams,
+		"max_streams_per_user": &h.MaxStreamsPerUser, "max_streams_total": &h.MaxStreamsTotal,
 	}
 	sizes := map[string]*int64{
 		"max_message_size": &h.MaxMessageSize, "max_queued": &h.MaxQueued, "max_history": &h.MaxHistory,

@@ -105,6 +105,8 @@ var badCaddyfiles = []struct {
 	{"max_message_size 64KiB\nmax_message_size 64KiB", "max_message_size twice", 0},
 	{"max_subscriptions", "max_subscriptions", 0},
 	{"max_streams none", "max_streams", 0},
+	{"max_streams_per_user 0", "max_streams_per_user", 0},
+	{"max_streams_total x", "max_streams_total", 0},
 	{"rate_limit", "rate_limit", 0},
 	{"rate_limit fast", "rate_limit fast", 0},
 	{"rate_limit 1 2 3", "rate_limit", 0},

@@ -235,7 +235,8 @@ func checkLimits(h *Handler, s *hub.Settings) error {
 	for name, v := range map[string]int64{
 		"max_connections": int64(h.MaxConnections), "max_connections_per_ip": int64(h.MaxConnectionsPerIP),
 		"max_connections_per_user": int64(h.MaxConnectionsPerUser), "max_message_size": h.MaxMessageSize,
-		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams), "max_queued": h.MaxQueued,
+		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams),
+		"max_streams_per_user": int64(h.MaxStreamsPerUser), "max_streams_total": int64(h.MaxStreamsTotal), "max_queued": h.MaxQueued,
 		"max_history": h.MaxHistory, "idle_timeout": int64(h.IdleTimeout), "write_timeout": int64(h.WriteTimeout),
 		"heartbeat": int64(s.HeartbeatInterval),
 	} {
@@ -324,7 +325,11 @@ func (c *Channel) rule(standard *Queue) (*hub.Rule, error) {
 
 // streamOptions makes the limits of streams of the configuration.
 func (h *Handler) streamOptions() (stream.Options, error) {
-	o := stream.Options{MaxStreams: orDefault(h.MaxStreams, defaultMaxStreams), Throttle: flow.DefaultThrottle()}
+	o := stream.Options{
+		MaxStreams:        orDefault(h.MaxStreams, defaultMaxStreams),
+		MaxStreamsPerUser: h.MaxStreamsPerUser, MaxStreamsTotal: h.MaxStreamsTotal,
+		Throttle: flow.DefaultThrottle(),
+	}
 	if s := h.Stream; s != nil {
 		o.BatchSize, o.MaxBatchSize = s.BatchSize, s.MaxBatchSize
 		o.ProgressInterval = time.Duration(s.ProgressInterval)

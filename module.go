@@ -50,6 +50,10 @@ type Handler struct {
 	MaxSubscriptions int `json:"max_subscriptions,omitempty"`
 	// Query streams of a connection at once; beyond: LIMIT_EXCEEDED. Default: 8.
 	MaxStreams int `json:"max_streams,omitempty"`
+	// Query streams of a user at once, on all connections; anonymous clients are not counted; beyond: LIMIT_EXCEEDED. Default: 200.
+	MaxStreamsPerUser int `json:"max_streams_per_user,omitempty"`
+	// Query streams of the hub at once; beyond: LIMIT_EXCEEDED. Default: 5000.
+	MaxStreamsTotal int `json:"max_streams_total,omitempty"`
 	// How many messages a client may send; beyond: RATE_LIMITED.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 	// How dead clients are found.

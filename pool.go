@@ -53,7 +53,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		if err != nil {
 			return nil, err
 		}
-		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady, 0), Log: steady}}
+		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Log: steady}}
 		p.env.Config.Store(c.session)
 		p.events = newEvents(h, steady)
 		return p, nil

@@ -267,12 +267,17 @@ func TestParameters(t *testing.T) {
 		}
 	}
 	for _, request := range []M{
-		{"batch_size": 0}, {"batch_size": 10001}, {"format": "csv"}, {"resume": M{"stream_id": "x", "batch_number": 1}},
+		{"batch_size": 0}, {"batch_size": 10001}, {"format": "csv"},
 	} {
 		request["type"], request["query"] = "stream_query", "readings"
 		c.Refused("INVALID_PARAMS", request)
 	}
+	for _, id := range []string{"x", noStream} {
+		c.Refused("INVALID_STREAM_ID", M{"type": "stream_query", "query": "readings", "resume": M{"stream_id": id, "batch_number": 1}})
+		c.Refused("INVALID_STREAM_ID", M{"type": "stream_query", "resume": M{"stream_id": id}})
+	}
 	for _, request := range []M{
+		{"resume": 1}, {"resume": M{}}, {"resume": M{"stream_id": 5}}, {"resume": M{"stream_id": noStream, "batch_number": -2}},
 		{"batch_size": "5"}, {"batch_size": -1}, {"credits": -1}, {"credits": "5"}, {"format": 5}, {"query": 5}, {"query": nil},
 	} {
 		request["type"] = "stream_query"

@@ -41,6 +41,12 @@ type Position struct {
 	Offset uint64
 }
 
+// Resume is a place in a query stream of an earlier connection.
+type Resume struct {
+	StreamID string
+	Batch    int64 // the last batch that the client has; -1 where it has none
+}
+
 // Request is a client's message. Type and ID are always set as far as they could be read; of the others those that the type
 // has. Absent numbers are -1, absent JSON values nil.
 type Request struct {
@@ -61,7 +67,7 @@ type Request struct {
 	BatchSize int            // stream_query
 	Credits   int            // stream_query; also batches of credit
 	Format    string         // stream_query
-	Resume    jsontext.Value // stream_query
+	Resume    *Resume        // stream_query; Query is then empty where the client did not repeat it
 	StreamID  string         // credit, cancel_query, query_status
 
 	Token string // authenticate
@@ -286,8 +292,13 @@ func (r *Request) fillPublish(m *members) (err *Error) {
 }
 
 func (r *Request) fillQuery(m *members) (err *Error) {
-	if r.Query, err = m.required("query", m.query); err != nil {
+	if r.Resume, err = readResume(m.resume); err != nil {
 		return err
+	}
+	if r.Resume == nil || m.query != nil {
+		if r.Query, err = m.required("query", m.query); err != nil {
+			return err
+		}
 	}
 	if !isNull(m.params) {
 		if m.params.Kind() != '{' {
@@ -305,9 +316,6 @@ func (r *Request) fillQuery(m *members) (err *Error) {
 		if r.Format, err = m.str("format", m.format); err != nil {
 			return err
 		}
-	}
-	if !isNull(m.resume) {
-		r.Resume = m.resume
 	}
 	return nil
 }

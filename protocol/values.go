@@ -169,45 +169,70 @@ func readPosition(v jsontext.Value) (*Position, *Error) {
 	if isNull(v) {
 		return nil, nil
 	}
-	wrong := Errorf(InvalidMessage, `"since" must be an object with "epoch" (a string) and "offset" (an integer)`)
+	var pos Position
+	var hasEpoch, hasOffset bool
+	err := readMembers(v, func(name string, value jsontext.Value) bool {
+		var wrong *Error
+		var notNumber error
+		switch name {
+		case "epoch":
+			pos.Epoch, wrong = unquote("epoch", value)
+			hasEpoch = true
+		case "offset":
+			pos.Offset, notNumber = strconv.ParseUint(string(value), 10, 64)
+			hasOffset = true
+		}
+		return wrong == nil && notNumber == nil
+	})
+	if err != nil || !hasEpoch || !hasOffset {
+		return nil, Errorf(InvalidMessage, `"since" must be an object with "epoch" (a string) and "offset" (an integer)`)
+	}
+	return &pos, nil
+}
+
+func readResume(v jsontext.Value) (*Resume, *Error) {
+	if isNull(v) {
+		return nil, nil
+	}
+	resume := Resume{Batch: -1}
+	err := readMembers(v, func(name string, value jsontext.Value) bool {
+		var wrong *Error
+		var notNumber error
+		switch {
+		case name == "stream_id":
+			resume.StreamID, wrong = unquote("stream_id", value)
+		case name == "batch_number" && !isNull(value):
+			resume.Batch, notNumber = strconv.ParseInt(string(value), 10, 64)
+		}
+		return wrong == nil && notNumber == nil
+	})
+	if err != nil || resume.StreamID == "" || resume.Batch < -1 {
+		return nil, Errorf(InvalidMessage, `"resume" must be an object with "stream_id" (a string) and "batch_number" (an integer)`)
+	}
+	return &resume, nil
+}
+
+// readMembers gives an object's members to take, until that reports false.
+func readMembers(v jsontext.Value, take func(name string, value jsontext.Value) bool) *Error {
 	if v.Kind() != '{' {
-		return nil, wrong
+		return notJSON()
 	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowDuplicateNames(true))
 	if _, err := dec.ReadToken(); err != nil {
-		return nil, notJSON()
+		return notJSON()
 	}
-	var pos Position
-	var hasEpoch, hasOffset bool
 	for dec.PeekKind() != '}' {
-		nameToken, err := dec.ReadToken()
+		token, err := dec.ReadToken()
 		if err != nil {
-			return nil, notJSON()
+			return notJSON()
 		}
-		name := nameToken.String()
+		name := token.String()
 		value, err := dec.ReadValue()
-		if err != nil {
-			return nil, notJSON()
-		}
-		switch name {
-		case "epoch":
-			epoch, err := unquote("epoch", value)
-			if err != nil {
-				return nil, wrong
-			}
-			pos.Epoch, hasEpoch = epoch, true
-		case "offset":
-			n, err := strconv.ParseUint(string(value), 10, 64)
-			if err != nil {
-				return nil, wrong
-			}
-			pos.Offset, hasOffset = n, true
+		if err != nil || !take(name, value) {
+			return notJSON()
 		}
 	}
-	if !hasEpoch || !hasOffset {
-		return nil, wrong
-	}
-	return &pos, nil
+	return nil
 }
 
 // Unquote gives the text of a JSON string; ok is false for any other value.

@@ -6,6 +6,18 @@ import (
 )
 
 func (s *Session) streamQuery(req protocol.Request) {
+	var resume *stream.Resume
+	if req.Resume != nil {
+		resume = &stream.Resume{StreamID: req.Resume.StreamID, Batch: req.Resume.Batch}
+		if req.Query == "" {
+			name, err := s.env.Streams.QueryOf(resume.StreamID, s.conn.Identity().User)
+			if err != nil {
+				s.fail(req, "", s.presentable(err))
+				return
+			}
+			req.Query = name
+		}
+	}
 	query, err := s.config.Catalog.Lookup(req.Query)
 	if err != nil {
 		s.fail(req, "", s.presentable(err))
@@ -15,13 +27,9 @@ func (s *Session) streamQuery(req protocol.Request) {
 		s.fail(req, "", protocol.Errorf(protocol.Forbidden, "this query is not open to you"))
 		return
 	}
-	if req.Resume != nil {
-		s.fail(req, "", protocol.Errorf(protocol.InvalidParams, `this server cannot resume a query: leave out "resume"`))
-		return
-	}
 	ask := stream.Request{
 		ID: req.ID, Query: query, QueryName: req.Query, Params: req.Params, Bound: s.bound[req.Query], Format: req.Format,
-		Options: s.config.Streams,
+		Resume: resume, Options: s.config.Streams,
 	}
 	switch {
 	case req.BatchSize == 0:

@@ -28,6 +28,13 @@ type ending struct {
 	told   *protocol.Error // endFailed: what the client gets
 	cause  error           // endFailed: what only the log gets, nil where told says all
 	ref    string          // endFailed: what ties told to cause
+	keeps  bool            // what remains of the stream can be resumed
+}
+
+// resumable says that the stream may be gone on with.
+func (e *ending) resumable() *ending {
+	e.keeps = true
+	return e
 }
 
 func (e *ending) Error() string {
@@ -62,20 +69,21 @@ func failure(code protocol.Code, format string, args ...any) *ending {
 // outcome is the ending of a stream that nobody stopped.
 func (s *stream) outcome(err error) *ending {
 	if err == nil {
-		return &ending{kind: endCompleted}
+		return (&ending{kind: endCompleted}).resumable()
 	}
 	if errors.Is(err, ErrSenderClosed) {
-		return &ending{kind: endGone}
+		return (&ending{kind: endGone}).resumable()
 	}
 	if told, ok := protocol.AsError(err); ok {
-		return &ending{kind: endFailed, told: told}
+		// Where the database had no room for the query, or failed, it may go well another time.
+		return &ending{kind: endFailed, told: told, keeps: told.Code == protocol.LimitExceeded}
 	}
 	var random [4]byte
 	rand.Read(random[:]) // it never fails: see crypto/rand
 	ref := hex.EncodeToString(random[:])
 	end := failure(protocol.QueryFailed, "the query failed (reference %s)", ref)
 	end.cause, end.ref = err, ref
-	return end
+	return end.resumable()
 }
 
 // tellEnding sends the stream's last message. A stream has exactly one ending, so it waits for room as long as the connection lives,

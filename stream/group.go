@@ -50,27 +50,51 @@ func (r *Registry) NewGroup(owner Owner, sender Sender) *Group {
 }
 
 // Start checks the request and starts its stream, which then tells all else by messages: query_started, batches and progress, and
-// one ending. A request that is refused is a *protocol.Error (QUERY_NOT_FOUND, INVALID_PARAMS, FORBIDDEN, LIMIT_EXCEEDED), and
-// nothing is sent for it; a closed Group gives ErrSenderClosed.
+// one ending. A request that is refused is a *protocol.Error (QUERY_NOT_FOUND, INVALID_PARAMS, INVALID_STREAM_ID, LIMIT_EXCEEDED), and
+// nothing is sent for it; a closed Group gives ErrSenderClosed. A stream to be resumed that still runs on another connection, which the
+// server does not know to be gone, is taken over.
 func (g *Group) Start(req Request) error {
-	s, err := req.prepare()
+	var from *remains
+	if req.Resume != nil {
+		var err error
+		if from, err = g.registry.remainsOf(req.Resume.StreamID, g.owner.User); err != nil {
+			return err
+		}
+	}
+	s, err := req.prepare(from)
 	if err != nil {
 		return err
 	}
-	s.id, s.group, s.started = uuid.NewString(), g, time.Now()
+	s.group, s.started = g, time.Now()
+	if from == nil {
+		s.id = uuid.NewString()
+		s.left = &remains{
+			id: s.id, user: g.owner.User, name: s.name, params: slices.Clone(req.Params), args: s.args, batchSize: s.batchSize,
+			arrays: s.arrays,
+		}
+	} else {
+		s.id = from.id
+	}
+	s.text.SetSeed(g.registry.seed)
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch limit := s.options.MaxStreams; {
 	case g.closed:
 		return ErrSenderClosed
+	case g.running[s.id] != nil:
+		return protocol.Errorf(protocol.InvalidStreamID, "this query runs on this connection")
 	// A stream's place is free before its client hears of the ending, so the endings that wait are bounded by themselves.
 	case len(g.running) >= limit || g.lingering >= limit:
 		return protocol.Errorf(protocol.LimitExceeded, "at most %d queries may run at once on a connection", limit)
-	case !g.registry.add(s):
-		return protocol.Errorf(protocol.LimitExceeded, "too many queries are running; try again later")
 	}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if err := g.registry.add(s); err != nil {
+		return err
+	}
+	if s.before != nil {
+		s.before.stop((&ending{kind: endCancelled, reason: "resumed on another connection"}).resumable())
+	}
 	g.running[s.id] = s
 	g.wg.Add(1)
 	go s.run()
@@ -90,6 +114,7 @@ func (g *Group) Credit(streamID string, batches int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s := g.running[id]; s != nil {
+		s.left.trail.acknowledge(int64(batches))
 		s.credit.Add(int64(batches))
 		return nil
 	}
@@ -151,7 +176,7 @@ func (g *Group) Close() {
 	}
 	g.mu.Unlock()
 	for _, s := range streams {
-		s.stop(&ending{kind: endGone})
+		s.stop((&ending{kind: endGone}).resumable())
 	}
 	g.cancel()
 	g.wg.Wait()

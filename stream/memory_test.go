@@ -250,7 +250,7 @@ func (r *recorder) streamID(t testing.TB) string {
 
 func newGroup(t testing.TB, sender Sender) *Group {
 	t.Helper()
-	group := NewRegistry(nil, 0).NewGroup(Owner{ConnectionID: "c1", User: "ann"}, sender)
+	group := NewRegistry(nil).NewGroup(Owner{ConnectionID: "c1", User: "ann"}, sender)
 	t.Cleanup(group.Close)
 	return group
 }

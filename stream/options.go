@@ -23,6 +23,10 @@ type Options struct {
 	StallTimeout time.Duration
 	// MaxStreams is how many streams a connection may run at once. Default: 8.
 	MaxStreams int
+	// MaxStreamsPerUser is how many streams a user may run at once on all connections; anonymous clients are not counted. Default: 200.
+	MaxStreamsPerUser int
+	// MaxStreamsTotal is how many streams all connections together may run at once. Default: 5,000.
+	MaxStreamsTotal int
 	// Throttle slows down streams without credit. Default: flow.DefaultThrottle.
 	Throttle flow.Throttle
 }
@@ -35,6 +39,8 @@ func (o Options) WithDefaults() Options {
 	o.MaxDuration = orDefault(o.MaxDuration, 5*time.Minute)
 	o.StallTimeout = orDefault(o.StallTimeout, 30*time.Second)
 	o.MaxStreams = orDefault(o.MaxStreams, 8)
+	o.MaxStreamsPerUser = orDefault(o.MaxStreamsPerUser, 200)
+	o.MaxStreamsTotal = orDefault(o.MaxStreamsTotal, 5000)
 	o.Throttle = orDefault(o.Throttle, flow.DefaultThrottle())
 	return o
 }
@@ -51,7 +57,7 @@ func orDefault[T comparable](v, standard T) T {
 func (o Options) Validate() error {
 	o = o.WithDefaults()
 	switch {
-	case o.BatchSize < 0 || o.MaxBatchSize < 0 || o.MaxStreams < 0:
+	case o.BatchSize < 0 || o.MaxBatchSize < 0 || o.MaxStreams < 0 || o.MaxStreamsPerUser < 0 || o.MaxStreamsTotal < 0:
 		return errors.New("batch sizes and the number of streams must be positive")
 	case o.BatchSize > o.MaxBatchSize:
 		return errors.New("the batch size is greater than the largest one allowed")
@@ -88,12 +94,16 @@ type Request struct {
 	Credits *int
 	// Format is FormatObjects or FormatArrays. Default: FormatObjects.
 	Format string
+	// Resume goes on with a stream of an earlier connection of the same user, in batches and a format as it began. Where Params are
+	// empty they are those that it began with. Default: nil, the query begins.
+	Resume *Resume
 	// Options are the limits in force.
 	Options Options
 }
 
-// prepare checks the request and makes the stream that it asks for; its error is a *protocol.Error.
-func (r *Request) prepare() (*stream, error) {
+// prepare checks the request and makes the stream that it asks for; its error is a *protocol.Error. from is what the request resumes,
+// nil where it does not.
+func (r *Request) prepare(from *remains) (*stream, error) {
 	options := r.Options.WithDefaults()
 	if r.Query == nil {
 		return nil, notFound(r.QueryName)
@@ -107,20 +117,31 @@ func (r *Request) prepare() (*stream, error) {
 	if r.Credits != nil && *r.Credits < 0 {
 		return nil, protocol.Errorf(protocol.InvalidParams, `"credits" must not be negative`)
 	}
-	args, err := Bind(r.Query.Params, r.Params, r.Bound)
-	if err != nil {
-		return nil, err
-	}
 	s := &stream{
 		request:   r.ID,
 		name:      orDefault(r.QueryName, r.Query.Name),
 		query:     r.Query,
-		args:      args,
 		options:   options,
 		batchSize: orDefault(r.BatchSize, options.BatchSize),
 		arrays:    r.Format == FormatArrays,
+		resume:    r.Resume,
+		retired:   make(chan struct{}),
 		pacer:     flow.Pacer{Throttle: options.Throttle},
 		turn:      make(chan struct{}, 1),
+	}
+	params := r.Params
+	if from != nil {
+		if s.name != from.name {
+			return nil, protocol.Errorf(protocol.InvalidParams, "the stream is of another query")
+		}
+		s.batchSize, s.arrays = from.batchSize, from.arrays
+		if len(params) == 0 {
+			params = from.params
+		}
+	}
+	var err error
+	if s.args, err = Bind(r.Query.Params, params, r.Bound); err != nil {
+		return nil, err
 	}
 	if r.Credits != nil {
 		s.credit = flow.NewCredit(int64(*r.Credits))

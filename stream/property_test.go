@@ -44,7 +44,7 @@ func (s script) play(t *rapid.T) []message {
 		return nil
 	}}
 	client := &recorder{ended: make(chan message, 1)}
-	group := NewRegistry(nil, 0).NewGroup(Owner{}, client)
+	group := NewRegistry(nil).NewGroup(Owner{}, client)
 	defer group.Close()
 	credit, seen := s.credits, 0
 	client.hook = func(m message) {

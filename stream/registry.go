@@ -2,33 +2,41 @@ package stream
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // Registry knows all streams of a hub. It is safe for concurrent use.
 type Registry struct {
-	log *zap.Logger
-	max int
+	log  *zap.Logger
+	seed maphash.Seed // of the hashes over rows
 
 	counters counters
 
 	mu      sync.Mutex
 	running map[string]*stream // by id; from Start to the ending
+	users   map[string]int     // how many of them each user runs
+	shelf   shelf
 }
 
 type counters struct {
 	started, completed, cancelled, failed atomic.Int64
+	resumed, refused                      atomic.Int64
 	rows, batches, bytes                  atomic.Int64
 }
 
 // Totals counts what a Registry's streams did since it was made.
 type Totals struct {
-	Started   int64 `json:"started"`
+	Started   int64 `json:"started"` // resumed ones included
+	Resumed   int64 `json:"resumed"`
+	Refused   int64 `json:"refused"` // because too many ran, of one user or in all
 	Completed int64 `json:"completed"`
 	Cancelled int64 `json:"cancelled"` // by the client, an operator or the end of the connection
 	Failed    int64 `json:"failed"`    // ended by an error: of the database, max_duration or stall_timeout
@@ -53,13 +61,12 @@ type Info struct {
 	StalledMS    int64     `json:"stalled_ms"` // how long it waited for its client
 }
 
-// NewRegistry makes a Registry. maxStreams bounds the streams that run at once on all connections; 0 leaves that to the limits of
-// each connection. Failures of queries go to log, nil logs nothing.
-func NewRegistry(log *zap.Logger, maxStreams int) *Registry {
+// NewRegistry makes a Registry. Failures of queries go to log, nil logs nothing.
+func NewRegistry(log *zap.Logger) *Registry {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Registry{log: log, max: maxStreams, running: make(map[string]*stream)}
+	return &Registry{log: log, seed: maphash.MakeSeed(), running: make(map[string]*stream), users: make(map[string]int)}
 }
 
 // Active is the number of running streams.
@@ -74,6 +81,8 @@ func (r *Registry) Totals() Totals {
 	c := &r.counters
 	return Totals{
 		Started:   c.started.Load(),
+		Resumed:   c.resumed.Load(),
+		Refused:   c.refused.Load(),
 		Completed: c.completed.Load(),
 		Cancelled: c.cancelled.Load(),
 		Failed:    c.failed.Load(),
@@ -111,22 +120,56 @@ func (r *Registry) Cancel(streamID string) bool {
 	return s != nil && s.stop(&ending{kind: endCancelled, reason: "operator"})
 }
 
-// add takes a place for s; false where the Registry is full.
-func (r *Registry) add(s *stream) bool {
+// add takes a place for s, and what remains of the stream that it resumes; the error is a *protocol.Error. A stream that is taken over
+// gives its place to s.
+func (r *Registry) add(s *stream) error {
+	user := s.group.owner.User
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.max > 0 && len(r.running) >= r.max {
-		return false
+	if s.resume != nil {
+		if old := r.running[s.id]; old != nil && old.left.user == user {
+			s.before, s.left = old, old.left
+		} else if r.shelf.find(s.id, user) < 0 {
+			return notResumable()
+		}
+	}
+	if s.before == nil {
+		switch {
+		case len(r.running) >= s.options.MaxStreamsTotal:
+			r.counters.refused.Add(1)
+			return protocol.Errorf(protocol.LimitExceeded, "too many queries are running; try again later")
+		case user != "" && r.users[user] >= s.options.MaxStreamsPerUser:
+			r.counters.refused.Add(1)
+			return protocol.Errorf(protocol.LimitExceeded, "at most %d queries of one user may run at once", s.options.MaxStreamsPerUser)
+		case s.resume != nil:
+			s.left = r.shelf.take(s.id, user)
+		}
 	}
 	r.running[s.id] = s
+	if user != "" {
+		r.users[user]++
+	}
 	r.counters.started.Add(1)
-	return true
+	if s.resume != nil {
+		r.counters.resumed.Add(1)
+	}
+	return nil
 }
 
-// remove gives the place of s back and counts how it ended.
+// remove gives the place of s back, counts how it ended, and keeps what remains of it where it can be resumed and was not taken over.
 func (r *Registry) remove(s *stream, end *ending) {
 	r.mu.Lock()
-	delete(r.running, s.id)
+	if r.running[s.id] == s {
+		delete(r.running, s.id)
+		if end.keeps && (s.left.complete || s.left.trail.length() > 0) {
+			r.shelf.put(s.left, time.Now(), r.sweepShelf)
+		}
+	}
+	if user := s.group.owner.User; user != "" {
+		if r.users[user]--; r.users[user] == 0 {
+			delete(r.users, user)
+		}
+	}
 	r.mu.Unlock()
 	switch end.kind {
 	case endCompleted:

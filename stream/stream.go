@@ -3,8 +3,10 @@ package stream
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
@@ -16,6 +18,8 @@ const (
 	maxBatchBytes = 1 << 20
 	// maxRowBytes is the longest row that is sent at all.
 	maxRowBytes = 16 << 20
+	// lingerTime is how long a batch is waited with for rows that come slowly, once it has one.
+	lingerTime = 250 * time.Millisecond
 )
 
 // stream is one running query: run reads its rows and sends them, tellProgress speaks beside it while the database or the client
@@ -30,7 +34,11 @@ type stream struct {
 	options   Options
 	batchSize int
 	arrays    bool
-	credit    *flow.Credit // nil: the throttle rules
+	resume    *Resume       // nil: the query begins
+	left      *remains      // what can be gone on with from another connection; once before has retired it is this stream's
+	before    *stream       // the same stream on another connection, which this one takes over; nil where there is none
+	retired   chan struct{} // closed once the database is idle and another may take over
+	credit    *flow.Credit  // nil: the throttle rules
 	group     *Group
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
@@ -39,10 +47,15 @@ type stream struct {
 	turn      chan struct{} // holds a token while a message is being sent
 
 	// Owned by run.
-	buf   []byte
-	keys  [][]byte // what stands before each value of a row
-	pacer flow.Pacer
-	stall *time.Timer // armed while run waits for the client
+	buf    []byte
+	keys   [][]byte     // what stands before each value of a row
+	number int64        // of the next batch
+	text   maphash.Hash // over all rows that were sent, with a comma behind each
+	pacer  flow.Pacer
+	stall  *time.Timer // armed while run waits for the client
+	linger *time.Timer // makes a batch overdue
+
+	overdue atomic.Bool // the batch at hand has been in the making for long
 
 	progress progress
 
@@ -54,20 +67,31 @@ type stream struct {
 // run is the stream's goroutine, from the query to the ending.
 func (s *stream) run() {
 	defer s.group.release()
+	if s.before != nil {
+		<-s.before.retired // it was stopped
+		s.before = nil
+	}
 	deadline := time.AfterFunc(s.options.MaxDuration, func() {
 		s.stop(failure(protocol.QueryTimeout, "the query ran longer than %s", s.options.MaxDuration))
 	})
 	defer deadline.Stop()
 	s.stall = time.AfterFunc(s.options.StallTimeout, func() {
-		s.stop(failure(protocol.StreamError, "nothing was read and no credit granted for %s", s.options.StallTimeout))
+		s.stop(failure(protocol.StreamError, "nothing was read and no credit granted for %s", s.options.StallTimeout).resumable())
 	})
 	s.stall.Stop()
+	s.linger = time.AfterFunc(lingerTime, func() { s.overdue.Store(true) })
+	s.linger.Stop()
 
 	err := s.execute()
 	s.stall.Stop()
+	s.linger.Stop()
+	if err == nil {
+		s.left.complete = true
+	}
 	end := s.settle(err)
 	s.progress.elapsed = time.Since(s.started)
 	s.group.retire(s, end)
+	close(s.retired)
 	s.tellEnding(end)
 }
 
@@ -79,6 +103,14 @@ func (s *stream) execute() (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if s.resume != nil {
+		return s.resumed()
+	}
+	return s.runQuery(mark{})
+}
+
+// runQuery runs the query and sends its rows but those that the client has, up to at.
+func (s *stream) runQuery(at mark) (err error) {
 	rows, err := s.query.Statement.Query(s.ctx, Run{
 		Args:         s.args,
 		Total:        orDefault(s.query.Total, TotalNone),
@@ -93,9 +125,27 @@ func (s *stream) execute() (err error) {
 			err = closeErr
 		}
 	}()
-	if err := s.tellStarted(rows); err != nil {
+	columns := rows.Columns()
+	names := uniqueNames(columns)
+	s.keys = rowKeys(names, s.arrays)
+	s.left.columns = make([]protocol.QueryColumn, len(columns))
+	for i, c := range columns {
+		s.left.columns[i] = protocol.QueryColumn{Name: names[i], Type: c.Type}
+	}
+	total, kind := rows.Total()
+	if err := s.tellStarted(s.left.columns, total, kind); err != nil {
 		return err
 	}
+	return s.withProgress(func() error {
+		if err := s.readOver(rows, at); err != nil {
+			return err
+		}
+		return s.sendRows(rows)
+	})
+}
+
+// withProgress has progress told while f runs.
+func (s *stream) withProgress(f func() error) error {
 	ctx, cancel := context.WithCancel(s.ctx)
 	done := make(chan struct{})
 	go func() {
@@ -106,23 +156,11 @@ func (s *stream) execute() (err error) {
 		cancel()
 		<-done
 	}()
-	return s.sendRows(rows)
+	return f()
 }
 
-func (s *stream) tellStarted(rows Rows) error {
-	columns := rows.Columns()
-	names := uniqueNames(columns)
-	s.keys = rowKeys(names, s.arrays)
-	started := protocol.QueryStarted{
-		StreamID: s.id,
-		Query:    s.name,
-		ID:       s.request,
-		Columns:  make([]protocol.QueryColumn, len(columns)),
-	}
-	for i, c := range columns {
-		started.Columns[i] = protocol.QueryColumn{Name: names[i], Type: c.Type}
-	}
-	total, kind := rows.Total()
+func (s *stream) tellStarted(columns []protocol.QueryColumn, total int64, kind TotalKind) error {
+	started := protocol.QueryStarted{StreamID: s.id, Query: s.name, ID: s.request, Columns: columns, Resumed: s.resume != nil}
 	if started.TotalKind = string(kind); kind == KindExact || kind == KindEstimate {
 		started.Rows = &total
 	} else {
@@ -135,13 +173,17 @@ func (s *stream) tellStarted(rows Rows) error {
 // sendRows sends all rows in batches. It looks one row ahead, so that the last batch can say that it is the last.
 func (s *stream) sendRows(rows Rows) error {
 	more := s.next(rows)
-	for number := int64(0); more; number++ {
+	for ; more; s.number++ {
 		if err := s.admit(); err != nil {
 			return err
 		}
+		s.overdue.Store(false)
+		s.linger.Reset(lingerTime)
 		count := 0
-		buf := protocol.AppendQueryBatchStart(s.buf[:0], s.id, number)
-		for more && count < s.batchSize && len(buf) < maxBatchBytes {
+		buf := protocol.AppendQueryBatchStart(s.buf[:0], s.id, s.number)
+		first := len(buf)
+		// A batch that is overdue goes out once there is a row behind it: only then is it known not to be the last.
+		for more && count < s.batchSize && len(buf) < maxBatchBytes && (count == 0 || !s.overdue.Load()) {
 			if count > 0 {
 				buf = append(buf, ',')
 			}
@@ -153,10 +195,14 @@ func (s *stream) sendRows(rows Rows) error {
 			count++
 			more = s.next(rows)
 		}
+		s.linger.Stop()
 		if err := s.failed(rows); err != nil {
 			return err
 		}
+		s.text.Write(buf[first:])
+		s.text.WriteByte(',')
 		buf = protocol.AppendQueryBatchEnd(buf, more)
+		s.left.trail.add(buf, mark{s.progress.sent.Load() + int64(count), s.text.Sum64()})
 		if err := s.send(buf); err != nil {
 			return err
 		}

@@ -156,20 +156,33 @@ func TestRefusals(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		registry := NewRegistry(nil, 3)
-		first, second := registry.NewGroup(Owner{ConnectionID: "a"}, &recorder{}), registry.NewGroup(Owner{ConnectionID: "b"}, &recorder{})
-		defer first.Close()
-		defer second.Close()
-		req := Request{Query: &Query{Name: "q", Statement: &memory{rows: 1, before: blocked}}, Options: Options{MaxStreams: 2}}
+		registry := NewRegistry(nil)
+		group := func(id, user string) *Group {
+			g := registry.NewGroup(Owner{ConnectionID: id, User: user}, &recorder{})
+			t.Cleanup(g.Close)
+			return g
+		}
+		first, second, other, stranger := group("a", "ann"), group("b", "ann"), group("c", "bob"), group("d", "")
+		req := Request{
+			Query:   &Query{Name: "q", Statement: &memory{rows: 1, before: blocked}},
+			Options: Options{MaxStreams: 2, MaxStreamsPerUser: 3, MaxStreamsTotal: 6},
+		}
 		start(t, first, req)
 		start(t, first, req)
 		wantRefusal(t, first.Start(req), protocol.LimitExceeded, "2")
 		start(t, second, req)
-		wantRefusal(t, second.Start(req), protocol.LimitExceeded, "")
+		wantRefusal(t, second.Start(req), protocol.LimitExceeded, "one user")
+		start(t, other, req)
+		start(t, stranger, req)
+		start(t, stranger, req)
+		wantRefusal(t, group("e", "").Start(req), protocol.LimitExceeded, "too many")
+		if n := registry.Totals().Refused; n != 2 {
+			t.Errorf("%d were refused", n)
+		}
 		synctest.Wait()
 
 		list := registry.List()
-		if len(list) != 3 || list[0].Status != "streaming" || list[0].Query != "q" {
+		if len(list) != 6 || list[0].Status != "streaming" || list[0].Query != "q" {
 			t.Fatalf("got %+v", list)
 		}
 		for _, info := range list {
@@ -184,8 +197,8 @@ func TestLimits(t *testing.T) {
 		if m := second.sender.(*recorder).last(); m.Type != "query_cancelled" || m.Reason != "operator" {
 			t.Errorf("got %+v", m)
 		}
-		if registry.Active() != 0 || registry.Totals().Cancelled != 3 {
-			t.Errorf("%d run, %+v", registry.Active(), registry.Totals())
+		if registry.Active() != 0 || registry.Totals().Cancelled != 6 || len(registry.users) != 0 {
+			t.Errorf("%d run of %v, %+v", registry.Active(), registry.users, registry.Totals())
 		}
 		start(t, second, req)
 	})
@@ -287,7 +300,7 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			client := &recorder{ended: make(chan message, 1)}
-			group := NewRegistry(zap.New(core), 0).NewGroup(Owner{ConnectionID: "c1", User: "ann"}, client)
+			group := NewRegistry(zap.New(core)).NewGroup(Owner{ConnectionID: "c1", User: "ann"}, client)
 			defer group.Close()
 			start(t, group, Request{ID: "1", Query: &Query{Name: "q", Statement: test.result}})
 			m := <-client.ended

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -338,4 +339,45 @@ func TestETA(t *testing.T) {
 	if m.rate != 130 {
 		t.Errorf("rate %v", m.rate)
 	}
+}
+
+// Rows that come slowly are not held back until a batch is full: each goes out once the next one is there.
+func TestSlowRowsDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &recorder{}
+		group := newGroup(t, client)
+		every := func(ctx context.Context, row int) error {
+			pause := time.Second
+			if row >= 4 {
+				pause = time.Millisecond
+			}
+			select {
+			case <-time.After(pause):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		start(t, group, Request{Query: &Query{Name: "q", Statement: &memory{rows: 8, before: every}}, BatchSize: 100, Credits: ptr(10)})
+		for i := range 4 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n := len(client.of("query_batch")); n != i {
+				t.Fatalf("%d batches after %d rows", n, i+1)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		var sizes []int
+		for i, m := range client.of("query_batch") {
+			sizes = append(sizes, len(m.Rows))
+			if m.BatchNumber != i || *m.HasMore != (i < 3) {
+				t.Errorf("batch %d is %+v", i, m)
+			}
+		}
+		// The last of them came together.
+		if !slices.Equal(sizes, []int{1, 1, 1, 5}) || client.last().Type != "query_completed" || client.last().Batches != 4 {
+			t.Errorf("batches of %v, then %+v", sizes, client.last())
+		}
+	})
 }

@@ -7,12 +7,13 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 type discard struct{ ended chan string }
 
-func (d discard) Send(_ context.Context, msg []byte) error {
+func (d discard) Send(_ context.Context, _ *flow.Share, msg []byte) error {
 	switch string(msg[:len(`{"type":"e`)]) {
 	case `{"type":"e`:
 		d.ended <- string(msg)
@@ -38,7 +39,7 @@ func BenchmarkStream(b *testing.B) {
 	s := provision(b, &Source{URL: server.URL, Dialect: NDJSON})
 	st := mustPrepare(b, s, stream.Text{})
 	sender := discard{make(chan string, 1)}
-	group := stream.NewRegistry(nil, 0).NewGroup(stream.Owner{}, sender)
+	group := stream.NewRegistry(nil).NewGroup(stream.Owner{}, sender)
 	b.Cleanup(group.Close)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 type discard struct{ ended chan struct{} }
 
-func (d discard) Send(_ context.Context, msg []byte) error {
+func (d discard) Send(_ context.Context, _ *flow.Share, msg []byte) error {
 	switch string(msg[:len(`{"type":"query_co`)]) {
 	case `{"type":"query_co`, `{"type":"query_ca`:
 		d.ended <- struct{}{}
@@ -41,7 +42,7 @@ func BenchmarkStream(b *testing.B) {
 	const rows = 500_000
 	st := wide(b, &Source{})
 	sender := discard{make(chan struct{}, 1)}
-	group := stream.NewRegistry(nil, 0).NewGroup(stream.Owner{}, sender)
+	group := stream.NewRegistry(nil).NewGroup(stream.Owner{}, sender)
 	b.Cleanup(group.Close)
 	query := &stream.Query{Name: "q", Statement: st, Params: []stream.Param{param("n", stream.TypeInteger)}}
 	b.ReportAllocs()

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 type discard struct{ ended chan struct{} }
 
-func (d discard) Send(_ context.Context, msg []byte) error {
+func (d discard) Send(_ context.Context, _ *flow.Share, msg []byte) error {
 	switch string(msg[:len(`{"type":"query_co`)]) {
 	case `{"type":"query_co`, `{"type":"query_ca`:
 		d.ended <- struct{}{}
@@ -32,7 +33,7 @@ func BenchmarkStream(b *testing.B) {
 	s := provision(b, &Source{Path: database(b, fmt.Sprintf(wideTable, rows))})
 	st := mustPrepare(b, s, "select id, sensor, value, ok, at from readings")
 	sender := discard{make(chan struct{}, 1)}
-	group := stream.NewRegistry(nil, 0).NewGroup(stream.Owner{}, sender)
+	group := stream.NewRegistry(nil).NewGroup(stream.Owner{}, sender)
 	b.Cleanup(group.Close)
 	b.ReportAllocs()
 	for b.Loop() {
