@@ -31,7 +31,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // later are the options of the contract that this version does not have. They are refused by name, so that nobody takes one for a
 // misspelling, or believes that it works.
 var later = map[string]bool{
-	"max_watches": true, "auth_timeout": true, "drain": true, "jwt": true, "allow_raw_sql": true,
+	"max_watches": true, "auth_timeout": true, "jwt": true, "allow_raw_sql": true,
 	"watch": true, "table": true, "on": true,
 }
 
@@ -51,6 +51,7 @@ var later = map[string]bool{
 //		heartbeat                <interval> <timeout>
 //		idle_timeout             <duration>
 //		write_timeout            <duration>
+//		drain                    <duration>
 //		queue                    <messages> <size> [<policy>]
 //		max_queued               <size>
 //		max_history              <size>
@@ -153,7 +154,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	sizes := map[string]*int64{
 		"max_message_size": &h.MaxMessageSize, "max_queued": &h.MaxQueued, "max_history": &h.MaxHistory,
 	}
-	durations := map[string]*caddy.Duration{"idle_timeout": &h.IdleTimeout, "write_timeout": &h.WriteTimeout}
+	durations := map[string]*caddy.Duration{"idle_timeout": &h.IdleTimeout, "write_timeout": &h.WriteTimeout, "drain": &h.Drain}
 	if n := numbers[name]; n != nil {
 		return true, args(d, number(n))
 	}

@@ -146,7 +146,7 @@ var badCaddyfiles = []struct {
 
 	{"max_watches 32", "max_watches available", 0},
 	{"auth_timeout 10s", "auth_timeout available", 0},
-	{"drain 10s", "drain available", 0},
+	{"drain 0s", "drain", 0},
 	{"jwt {\nkey x\n}", "jwt available", 2},
 	{"allow_raw_sql demo anyone", "allow_raw_sql available", 0},
 	{"broker nats {\nservers nats://a:4222\n}", "broker nats available", 2},

@@ -29,6 +29,7 @@ const (
 	defaultHeartbeatTimeout      = 90 * time.Second
 	defaultIdleTimeout           = 5 * time.Minute
 	defaultWriteTimeout          = 10 * time.Second
+	defaultDrain                 = 10 * time.Second
 	defaultQueueMessages         = 1000
 	defaultQueueBytes            = 1 << 20
 	defaultMaxQueued             = 256 << 20
@@ -205,6 +206,7 @@ func (h *Handler) limits() (*hub.Settings, error) {
 		HeartbeatTimeout:      defaultHeartbeatTimeout,
 		IdleTimeout:           time.Duration(orDefault(h.IdleTimeout, caddy.Duration(defaultIdleTimeout))),
 		WriteTimeout:          time.Duration(orDefault(h.WriteTimeout, caddy.Duration(defaultWriteTimeout))),
+		Drain:                 time.Duration(orDefault(h.Drain, caddy.Duration(defaultDrain))),
 		Health:                flow.DefaultHealth,
 	}
 	if hb := h.Heartbeat; hb != nil {
@@ -238,6 +240,7 @@ func checkLimits(h *Handler, s *hub.Settings) error {
 		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams),
 		"max_streams_per_user": int64(h.MaxStreamsPerUser), "max_streams_total": int64(h.MaxStreamsTotal), "max_queued": h.MaxQueued,
 		"max_history": h.MaxHistory, "idle_timeout": int64(h.IdleTimeout), "write_timeout": int64(h.WriteTimeout),
+		"drain":     int64(h.Drain),
 		"heartbeat": int64(s.HeartbeatInterval),
 	} {
 		if v < 0 {

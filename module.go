@@ -68,6 +68,8 @@ type Handler struct {
 	MaxQueued int64 `json:"max_queued,omitempty"`
 	// Bytes of history of all channels together; beyond, the oldest goes. It is set when the hub begins. Default: 256 MiB.
 	MaxHistory int64 `json:"max_history,omitempty"`
+	// Time over which clients are asked to come back when the server stops. Default: 10s.
+	Drain caddy.Duration `json:"drain,omitempty"`
 	// Slows down query streams without credit.
 	Throttle *Throttle `json:"throttle,omitempty"`
 	// When a client that loses messages is closed.
@@ -132,9 +134,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
 	pooled, log := h.pooled, h.log
+	events := app.(*caddyevents.App)
 	started := func() { pooled.apply(config, log) }
-	if err := app.(*caddyevents.App).On("started", eventHandler{started}); err != nil {
+	if err := events.On("started", eventHandler{started}); err != nil {
 		return fmt.Errorf("waiting for the configuration to start: %w", err)
+	}
+	if err := events.On("stopping", eventHandler{func() { drainOnExit(pooled) }}); err != nil {
+		return fmt.Errorf("waiting for the process to end: %w", err)
 	}
 	h.warn()
 	return nil

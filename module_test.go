@@ -27,6 +27,10 @@ import (
 type M = wstest.Message
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(childConfig); config != "" {
+		runChild(config)
+		return
+	}
 	// Caddy keeps its configuration and certificates in folders of the user's; a test must not touch them.
 	home, err := os.MkdirTemp("", "neuroquantum-ws-test")
 	if err != nil {

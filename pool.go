@@ -36,6 +36,7 @@ type pooledHub struct {
 
 	mu        sync.Mutex
 	ended     bool
+	drained   chan struct{}      // closed when the hub has drained; nil before that began
 	stopFeeds context.CancelFunc // nil while none run
 	feeds     sync.WaitGroup
 }
@@ -104,8 +105,29 @@ func (p *pooledHub) endFeedsLocked() {
 	}
 }
 
-// closeTimeout is how long clients may take to answer the closing of their connections when the hub ends.
-const closeTimeout = 2 * time.Second
+// maxDrain is the longest that the draining of a hub may take, where no grace period is shorter.
+const maxDrain = 5 * time.Second
+
+// drain begins to send the hub's clients away, within the grace period that is left (0: no bound). Destruct waits for it.
+func (p *pooledHub) drain(grace time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drained != nil {
+		return
+	}
+	drained := make(chan struct{})
+	p.drained = drained
+	patience := maxDrain
+	if grace > 0 {
+		patience = min(patience, grace*4/5)
+	}
+	go func() {
+		defer close(drained)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		p.hub.Drain(ctx)
+	}()
+}
 
 // Destruct implements caddy.Destructor: no handler of the hub's name is left.
 func (p *pooledHub) Destruct() error {
@@ -114,9 +136,9 @@ func (p *pooledHub) Destruct() error {
 	p.endFeedsLocked()
 	p.mu.Unlock()
 	p.events.close()
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	return p.hub.Close(ctx)
+	p.drain(0)
+	<-p.drained
+	return p.hub.Close(context.Background())
 }
 
 // swapCore passes log entries on to the logger of the newest configuration: those of earlier ones may write to files that are closed.

@@ -279,7 +279,16 @@ func TestTheEndOfAHub(t *testing.T) {
 			for _, c := range []*wstest.Client{subscribed, streaming, old} {
 				wg.Go(func() {
 					rest, code := c.Closed()
-					rest = slices.DeleteFunc(rest, func(m M) bool { return m.Type() == "query_progress" })
+					var cancelled int
+					rest = slices.DeleteFunc(rest, func(m M) bool {
+						if m.Type() == "query_cancelled" && m.Text("reason") == "the server is going away" {
+							cancelled++
+						}
+						return m.Type() == "query_progress" || m.Type() == "query_cancelled"
+					})
+					if c == streaming && cancelled != 2 {
+						t.Errorf("%d of its streams were cancelled", cancelled)
+					}
 					if code != 1001 {
 						t.Errorf("closed with %d", code)
 					}

@@ -56,7 +56,7 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	defer h.mu.Unlock()
 	refusal := Admitted
 	switch {
-	case h.closed:
+	case h.draining:
 		refusal = Draining
 	case s.MaxConnections > 0 && h.slots.all >= s.MaxConnections:
 		refusal = HubFull
@@ -142,11 +142,11 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	h.stats.accepted.Add(1)
 	h.mu.Lock()
 	h.conns[c.id] = c
-	closed := h.closed
+	draining := h.draining
 	h.mu.Unlock()
 	c.shard.post(letter{command: func() { c.shard.register(c) }})
-	if closed {
-		c.Close(protocol.CloseGoingAway, "the server is going away")
+	if draining {
+		c.Close(protocol.CloseGoingAway, goingAway)
 	}
 	go c.run()
 	return c, nil

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -22,6 +23,9 @@ type Receiver interface {
 	Receive(msg []byte) (active bool)
 	// Busy tells whether the client has something under way, so that it is not idle. It may be called from any goroutine.
 	Busy() bool
+	// Leave ends what the client has under way, and tells it so, before the connection is closed: the hub drains. It returns when the
+	// client has been told, or ctx ends. It may be called from any goroutine.
+	Leave(ctx context.Context)
 	// Close is called once, when the connection has ended. It returns when all that the receiver had started has ended.
 	Close()
 }

@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -36,15 +35,18 @@ type Hub struct {
 	stats    counters
 	presence *presence
 
+	drained chan struct{} // closed when all that was there at the beginning of the draining has ended
+
 	parkAtOnce bool         // whatever a client said last; for tests
 	watching   atomic.Int64 // subscriptions that want presence events
 
-	mu     sync.Mutex
-	closed bool
-	conns  map[string]*Conn // by id
-	slots  slots
-	gone   totals
-	poller *poller // made for the first connection that could park; nil before, and where none can
+	mu       sync.Mutex
+	draining bool
+	closed   bool
+	conns    map[string]*Conn // by id
+	slots    slots
+	gone     totals
+	poller   *poller // made for the first connection that could park; nil before, and where none can
 }
 
 // counters are the hub's totals.
@@ -59,7 +61,7 @@ type totals struct{ sent, sentBytes, offered, dropped, conflated uint64 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
-	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots()}
+	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), drained: make(chan struct{})}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)
 	for range runtime.GOMAXPROCS(0) {
@@ -207,48 +209,4 @@ func (h *Hub) Connection(id string) *Conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.conns[id]
-}
-
-// reconnectAfter is how long clients are asked to wait when the hub closes.
-const reconnectAfter = time.Second
-
-// Close tells every client to come back elsewhere, closes their connections, waits for them until ctx ends and cuts what is left.
-func (h *Hub) Close(ctx context.Context) error {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
-		return nil
-	}
-	h.closed = true
-	h.mu.Unlock()
-	h.presence.close()
-	// A connection that was being made when the hub closed is found by a later round.
-	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
-		h.sendAway(ctx, conns)
-	}
-	if h.poller != nil { // as the hub is closed, it is not made any more
-		h.poller.close()
-	}
-	err := h.broker.Close()
-	for _, s := range h.shards {
-		s.stop()
-	}
-	return err
-}
-
-func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
-	for _, c := range conns {
-		if c.subprotocol != "" {
-			c.pushReply(frame(protocol.AppendReconnect(nil, reconnectAfter, "the server is going away")))
-		}
-		c.Close(protocol.CloseGoingAway, "the server is going away")
-	}
-	for _, c := range conns {
-		select {
-		case <-c.ended:
-		case <-ctx.Done():
-			c.cutSocket()
-			<-c.ended
-		}
-	}
 }

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -64,6 +65,7 @@ type receiver struct {
 	conn    *hub.Conn
 	receive func(c *hub.Conn, msg []byte)
 	busy    bool
+	leave   func(ctx context.Context, c *hub.Conn)
 	closed  chan struct{}
 }
 
@@ -74,7 +76,12 @@ func (r *receiver) Receive(msg []byte) bool {
 	return true
 }
 func (r *receiver) Busy() bool { return r.busy }
-func (r *receiver) Close()     { close(r.closed) }
+func (r *receiver) Leave(ctx context.Context) {
+	if r.leave != nil {
+		r.leave(ctx, r.conn)
+	}
+}
+func (r *receiver) Close() { close(r.closed) }
 
 // hijack is a ResponseWriter that gives away one end of a connection. What is written to it in HTTP is lost: the peer begins with
 // frames.
@@ -144,8 +151,13 @@ func newPeer(t testing.TB, conn net.Conn) *peer { return &peer{t, conn, bufio.Ne
 // pipe makes a connection without a raw socket.
 func pipe(t testing.TB, h *hub.Hub, r *receiver) (*peer, *hub.Conn) {
 	t.Helper()
+	return pipeAs(t, h, r, somebody)
+}
+
+func pipeAs(t testing.TB, h *hub.Hub, r *receiver, who client) (*peer, *hub.Conn) {
+	t.Helper()
 	near, far := net.Pipe()
-	return newPeer(t, near), upgrade(t, h, far, r, somebody)
+	return newPeer(t, near), upgrade(t, h, far, r, who)
 }
 
 // tcp makes a connection with a raw socket.

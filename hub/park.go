@@ -130,7 +130,7 @@ var longAgo = time.Unix(1, 0)
 func (h *Hub) openPoller() *poller {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	if h.draining {
 		return nil
 	}
 	if h.poller == nil {

@@ -22,6 +22,7 @@ type Settings struct {
 	HeartbeatTimeout  time.Duration // without any frame from the client: 4000
 	IdleTimeout       time.Duration // without subscription, stream and request: 4000; 0 never
 	WriteTimeout      time.Duration // for a socket that takes nothing: 4008
+	Drain             time.Duration // over which clients are asked to come back when the hub ends
 
 	Health flow.Health
 

@@ -96,6 +96,9 @@ func (s sender) Fill() float64 { return s.conn.Fill() }
 // Busy implements hub.Receiver.
 func (s *Session) Busy() bool { return s.streams.Active() > 0 }
 
+// Leave implements hub.Receiver.
+func (s *Session) Leave(ctx context.Context) { s.streams.Leave(ctx, "the server is going away") }
+
 // Close implements hub.Receiver.
 func (s *Session) Close() {
 	s.cancel()

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -165,15 +166,31 @@ func (g *Group) Active() int {
 	return len(g.running)
 }
 
+// Leave cancels all streams and lets no other begin: the connection is about to be closed. It returns when the client has been told of
+// every ending, or ctx ends.
+func (g *Group) Leave(ctx context.Context, reason string) {
+	g.mu.Lock()
+	g.closed = true
+	streams := slices.Collect(maps.Values(g.running))
+	g.mu.Unlock()
+	for _, s := range streams {
+		s.stop((&ending{kind: endCancelled, reason: reason}).resumable())
+	}
+	for _, s := range streams {
+		select {
+		case <-s.told:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Close ends all streams without a word to the client, and waits until their queries have stopped and their goroutines are gone.
 // It is idempotent.
 func (g *Group) Close() {
 	g.mu.Lock()
 	g.closed = true
-	streams := make([]*stream, 0, len(g.running))
-	for _, s := range g.running {
-		streams = append(streams, s)
-	}
+	streams := slices.Collect(maps.Values(g.running))
 	g.mu.Unlock()
 	for _, s := range streams {
 		s.stop((&ending{kind: endGone}).resumable())

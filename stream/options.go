@@ -126,6 +126,7 @@ func (r *Request) prepare(from *remains) (*stream, error) {
 		arrays:    r.Format == FormatArrays,
 		resume:    r.Resume,
 		retired:   make(chan struct{}),
+		told:      make(chan struct{}),
 		pacer:     flow.Pacer{Throttle: options.Throttle},
 		turn:      make(chan struct{}, 1),
 	}

@@ -231,11 +231,11 @@ func TestResumeGoesOnAsItBegan(t *testing.T) {
 // A result that is not what it was cannot be gone on with, wherever it has changed.
 func TestResumeOfAChangedResult(t *testing.T) {
 	for name, change := range map[string]func(m *memory){
-		"another row":  func(m *memory) { m.value = func(dst []byte, _, _ int) []byte { return append(dst, '0') } },
-		"fewer rows":   func(m *memory) { m.rows = 3 },
-		"a new row":    func(m *memory) { m.value = func(dst []byte, row, _ int) []byte { return fmt.Append(dst, row-1) } },
-		"other names":  func(m *memory) { m.columns = []Column{{Name: "a"}, {Name: "b"}, {Name: "c"}} },
-		"nothing": func(*memory) {},
+		"another row": func(m *memory) { m.value = func(dst []byte, _, _ int) []byte { return append(dst, '0') } },
+		"fewer rows":  func(m *memory) { m.rows = 3 },
+		"a new row":   func(m *memory) { m.value = func(dst []byte, row, _ int) []byte { return fmt.Append(dst, row-1) } },
+		"other names": func(m *memory) { m.columns = []Column{{Name: "a"}, {Name: "b"}, {Name: "c"}} },
+		"nothing":     func(*memory) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

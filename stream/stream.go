@@ -38,6 +38,7 @@ type stream struct {
 	left      *remains      // what can be gone on with from another connection; once before has retired it is this stream's
 	before    *stream       // the same stream on another connection, which this one takes over; nil where there is none
 	retired   chan struct{} // closed once the database is idle and another may take over
+	told      chan struct{} // closed once the client has been told of the ending, as far as it can be
 	credit    *flow.Credit  // nil: the throttle rules
 	group     *Group
 	started   time.Time
@@ -67,6 +68,7 @@ type stream struct {
 // run is the stream's goroutine, from the query to the ending.
 func (s *stream) run() {
 	defer s.group.release()
+	defer close(s.told)
 	if s.before != nil {
 		<-s.before.retired // it was stopped
 		s.before = nil
