@@ -1,6 +1,8 @@
 package neuroquantumws
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -12,12 +14,32 @@ func init() { caddy.RegisterModule(new(directory)) }
 // is provisioned can be said whether a hub that is named somewhere is one of them.
 type directory struct {
 	hubs   map[string]*pooledHub // does not change once the configuration starts
+	claims map[string][]byte     // the options of each hub as JSON
 	wanted []string              // that neuroquantum_ws_notify names
 }
 
 // CaddyModule implements caddy.Module.
 func (*directory) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "neuroquantum_ws", New: func() caddy.Module { return &directory{hubs: make(map[string]*pooledHub)} }}
+	return caddy.ModuleInfo{ID: "neuroquantum_ws", New: func() caddy.Module {
+		return &directory{hubs: make(map[string]*pooledHub), claims: make(map[string][]byte)}
+	}}
+}
+
+// claim notes the options that a handler gives its hub. Where two of one configuration say different things of one hub, neither can be
+// right; who may connect and as whom is each handler's own.
+func (d *directory) claim(name string, h *Handler) error {
+	options := *h
+	options.Hub, options.Origins, options.User, options.Metadata = name, nil, "", nil
+	text, err := json.Marshal(&options)
+	if err != nil {
+		return fmt.Errorf("hub %s: %w", name, err)
+	}
+	if before, claimed := d.claims[name]; claimed && !bytes.Equal(before, text) {
+		return fmt.Errorf("hub %s: another neuroquantum_ws of this configuration gives it other options; "+
+			"only origins, user and metadata may differ", name)
+	}
+	d.claims[name] = text
+	return nil
 }
 
 // directoryOf is the directory of the configuration that is being provisioned.

@@ -111,6 +111,13 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.name = orDefault(h.Hub, defaultHub)
+	directory, err := directoryOf(ctx)
+	if err != nil {
+		return err
+	}
+	if err := directory.claim(h.name, h); err != nil { // before loading modules empties their fields
+		return err
+	}
 	h.User = orDefault(h.User, defaultUserPlaceholder)
 	config, err := h.compile(ctx)
 	if err != nil {
@@ -123,10 +130,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.pooled, err = openHub(h.name, config, broker, orDefault(h.MaxHistory, defaultMaxHistory), h.log); err != nil {
 		return fmt.Errorf("hub %s: %w", h.name, err)
-	}
-	directory, err := directoryOf(ctx)
-	if err != nil {
-		return err
 	}
 	directory.hubs[h.name] = h.pooled
 	app, err := ctx.App("events")

@@ -243,3 +243,17 @@ func TestCaddyfileAndJSONBehaveTheSame(t *testing.T) {
 		})
 	}
 }
+
+// What two handlers say of one hub must be the same, but for who may connect.
+func TestTwoHandlersOfOneHub(t *testing.T) {
+	two := func(first, second string) string {
+		return "neuroquantum_ws /ws {\nhub one\n" + first + "\n}\nneuroquantum_ws /other {\nhub one\n" + second + "\n}"
+	}
+	s := serveSite(t, two("max_streams 3\nqueue 5 1KiB", "max_streams 3\nqueue 5 1KiB\norigins https://a.example\nuser {http.request.header.X}\nmetadata a b"))
+	for _, other := range []string{"", "max_streams 4", "max_streams 3\nqueue 6 1KiB", "max_streams 3\nqueue 5 1KiB\nchannel a"} {
+		if err := s.load(two("max_streams 3\nqueue 5 1KiB", other)); err == nil || !strings.Contains(err.Error(), "hub one") {
+			t.Errorf("%q: got %v", other, err)
+		}
+	}
+	s.dial().Ping()
+}
