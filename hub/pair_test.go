@@ -122,7 +122,7 @@ func upgradeIn(t testing.TB, h *hub.Hub, slot *hub.Slot, server net.Conn, r *rec
 	}
 	r.closed = make(chan struct{})
 	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server, who.early}, req, hub.Upgrade{
-		Slot: slot, Identity: access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
+		Slot: slot, Identity: &access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
 		Subprotocols: []string{"neuroquantum.v1"},
 		Receiver:     func(c *hub.Conn) hub.Receiver { r.conn = c; return r },
 	})

@@ -72,7 +72,8 @@ func newPresenceScene(t *rapid.T) *presenceScene {
 func (s *presenceScene) connect(user string) *Conn {
 	shard := s.hub.shards[s.made%len(s.hub.shards)]
 	s.made++
-	c := &Conn{hub: s.hub, shard: shard, id: fmt.Sprint("c", s.made), identity: access.Identity{User: user}, writing: true}
+	c := &Conn{hub: s.hub, shard: shard, id: fmt.Sprint("c", s.made), writing: true}
+	c.identity.Store(&access.Identity{User: user})
 	shard.register(c)
 	return c
 }
@@ -131,7 +132,7 @@ func (s *presenceScene) subscribe() {
 	c := s.draw()
 	channel := rapid.SampledFrom(presencePatterns).Draw(s.T, "channel")
 	rule := s.hub.Settings().RuleOf(mustPattern(failer{}, channel))
-	if rule.Allow.Subscribe.Allow(c.identity) { // as the session checks
+	if rule.Allow.Subscribe.Allow(c.Identity()) { // as the session checks
 		c.shard.subscribe(c, s.request([]string{channel}, false), nil)
 	}
 }
@@ -210,13 +211,13 @@ func (s *presenceScene) truth() {
 			for _, sub := range c.subs {
 				in = in || sub.member && sub.pattern.Match(name)
 			}
-			in = in && rule.Allow.Subscribe.Allow(c.identity)
+			in = in && rule.Allow.Subscribe.Allow(c.Identity())
 			id, back := c.id, false
 			if a := s.hub.presence.attendees[c.id]; a != nil {
 				id, back = a.id, a.id != c.id // what it was in before may still be held back
 			}
 			if rule.Presence && in != listed[id] && (!back || in) {
-				s.Fatalf("%s: %s as %s (%s) is listed: %v", name, c.id, id, c.identity.User, listed[id])
+				s.Fatalf("%s: %s as %s (%s) is listed: %v", name, c.id, id, c.Identity().User, listed[id])
 			}
 		}
 	}
@@ -252,7 +253,7 @@ func TestPresenceCountsBeyondTheList(t *testing.T) {
 	h.presence = newPresence(h)
 	name := mustPattern(failer{}, "room/1")
 	for i := range maxMembers + 5 {
-		h.presence.join(name, fmt.Sprint(i), access.Identity{})
+		h.presence.join(name, fmt.Sprint(i), access.Anonymous)
 	}
 	members, count := h.presence.listLocked("room/1", &Rule{Presence: true, Allow: access.Open})
 	if len(members) != maxMembers || count != maxMembers+5 {
@@ -268,7 +269,7 @@ func TestPresenceLeavesInTime(t *testing.T) {
 		name := mustPattern(failer{}, "room/1")
 		for _, gap := range []time.Duration{0, time.Second, 10 * time.Second, leaveDelay} {
 			time.Sleep(gap)
-			h.presence.join(name, gap.String(), access.Identity{})
+			h.presence.join(name, gap.String(), access.Anonymous)
 			h.presence.gone(gap.String())
 			if h.presence.members.Load() == 0 {
 				t.Errorf("after %v: it left at once", gap)

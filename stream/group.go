@@ -70,6 +70,7 @@ func (g *Group) Start(req Request) error {
 	case !g.registry.add(s):
 		return protocol.Errorf(protocol.LimitExceeded, "too many queries are running; try again later")
 	}
+	s.owner = g.owner
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	g.running[s.id] = s
 	g.wg.Add(1)

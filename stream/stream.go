@@ -32,6 +32,7 @@ type stream struct {
 	arrays    bool
 	credit    *flow.Credit // nil: the throttle rules
 	group     *Group
+	owner     Owner // when it started
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
 	cancel    context.CancelCauseFunc
@@ -82,7 +83,7 @@ func (s *stream) execute() (err error) {
 		Args:         s.args,
 		Total:        orDefault(s.query.Total, TotalNone),
 		Int64Strings: s.query.Int64Strings,
-		User:         s.group.owner.User,
+		User:         s.owner.User,
 	})
 	if err != nil {
 		return err
