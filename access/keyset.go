@@ -53,6 +53,12 @@ type KeySet struct {
 
 // OpenKeySet begins to fetch the keys and does not wait for them. Its error is for the operator.
 func OpenKeySet(address string, log *zap.Logger) (*KeySet, error) {
+	return openKeySet(address, log, &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
+	})
+}
+
+func openKeySet(address string, log *zap.Logger, transport http.RoundTripper) (*KeySet, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 		return nil, errors.New("the address of the keys must be an http or https URL")
@@ -62,7 +68,7 @@ func OpenKeySet(address string, log *zap.Logger) (*KeySet, error) {
 		fetching: true, fetched: make(chan struct{}),
 		client: &http.Client{
 			Timeout:       keysTimeout,
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}

@@ -94,9 +94,10 @@ type Conn struct {
 
 	identity atomic.Pointer[access.Identity] // who the client is; the shard changes it
 
-	heard    atomic.Bool // a message came since the shard looked last
-	handling atomic.Bool // the reader handles requests that it has; before it asks the socket for more it calls handled
-	answered atomic.Bool // and some were answered, but the answers not written
+	begun    atomic.Int64 // unix nanoseconds since when the client is at a message; 0 where it is at none
+	heard    atomic.Bool  // a message came since the shard looked last
+	handling atomic.Bool  // the reader handles requests that it has; before it asks the socket for more it calls handled
+	answered atomic.Bool  // and some were answered, but the answers not written
 
 	// Counters.
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client

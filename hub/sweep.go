@@ -59,7 +59,7 @@ func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
 		c.ws.SetReadLimit(c.limit)
 	}
 	c.rouse()
-	if c.overdue(now) {
+	if c.overdue(now) || c.dawdles(now) {
 		return
 	}
 	silent := min(now.Sub(time.Unix(0, c.lastRead.Load())), now.Sub(s.beat.since))
