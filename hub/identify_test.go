@@ -166,16 +166,18 @@ func TestMessageTimeout(t *testing.T) {
 		every  time.Duration
 		closed bool
 	}{
-		"in time":                     {[][]byte{whole[:1], whole[1:7], whole[7:]}, 14 * time.Second, false},
-		"a byte now and then":         {[][]byte{whole[:1], whole[1:2], whole[2:3], whole[3:4], whole[4:5]}, 10 * time.Second, true},
-		"fragments in time":           {[][]byte{first, middle, last}, 14 * time.Second, false},
-		"fragments":                   {[][]byte{first, middle, middle, middle, middle}, 10 * time.Second, true},
-		"pings between fragments":     {[][]byte{first, masked(opPong, nil), masked(opPong, nil), masked(opPong, nil), masked(opPong, nil)}, 10 * time.Second, true},
-		"half a pong":                 {[][]byte{masked(opPong, []byte("x"))[:3], nil, nil, nil, nil}, 10 * time.Second, true},
-		"a message every 20 s":        {[][]byte{whole, whole, whole, whole, whole}, 20 * time.Second, false},
-		"each with part of the next":  {[][]byte{append(whole[:len(whole):len(whole)], whole[:9]...), append(whole[9:len(whole):len(whole)], whole[:9]...), append(whole[9:len(whole):len(whole)], whole[:9]...), whole[9:]}, 20 * time.Second, false},
-		"pongs with part of the next": {[][]byte{append(masked(opPong, nil), 0x8a), append(masked(opPong, nil)[1:], 0x8a), append(masked(opPong, nil)[1:], 0x8a), masked(opPong, nil)[1:]}, 20 * time.Second, false},
-		"nothing":                     {[][]byte{nil, nil, nil}, 20 * time.Second, false},
+		"in time":                          {[][]byte{whole[:1], whole[1:7], whole[7:]}, 14 * time.Second, false},
+		"a byte now and then":              {[][]byte{whole[:1], whole[1:2], whole[2:3], whole[3:4], whole[4:5]}, 10 * time.Second, true},
+		"fragments in time":                {[][]byte{first, middle, last}, 14 * time.Second, false},
+		"fragments":                        {[][]byte{first, middle, middle, middle, middle}, 10 * time.Second, true},
+		"pings between fragments":          {[][]byte{first, masked(opPong, nil), masked(opPong, nil), masked(opPong, nil), masked(opPong, nil)}, 10 * time.Second, true},
+		"half a pong":                      {[][]byte{masked(opPong, []byte("x"))[:3], nil, nil, nil, nil}, 10 * time.Second, true},
+		"a message every 20 s":             {[][]byte{whole, whole, whole, whole, whole}, 20 * time.Second, false},
+		"each with part of the next":       {[][]byte{append(whole[:len(whole):len(whole)], whole[:9]...), append(whole[9:len(whole):len(whole)], whole[:9]...), append(whole[9:len(whole):len(whole)], whole[:9]...), whole[9:]}, 20 * time.Second, false},
+		"pongs with part of the next":      {[][]byte{append(masked(opPong, nil), 0x8a), append(masked(opPong, nil)[1:], 0x8a), append(masked(opPong, nil)[1:], 0x8a), masked(opPong, nil)[1:]}, 20 * time.Second, false},
+		"a part of the next, then nothing": {[][]byte{append(whole[:len(whole):len(whole)], whole[:9]...), nil, nil, nil, nil, nil}, 10 * time.Second, true},
+		"a fragment, then nothing":         {[][]byte{first, nil, nil, nil, nil}, 10 * time.Second, true},
+		"nothing":                          {[][]byte{nil, nil, nil}, 20 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

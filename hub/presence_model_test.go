@@ -40,7 +40,7 @@ var presenceNames = []string{"room/1", "room/2", "secret/1", "quiet/1"}
 func newPresenceScene(t *rapid.T) *presenceScene {
 	parse := func(text string) protocol.Pattern { return mustPattern(failer{}, text) }
 	rules := []*Rule{
-		{Pattern: parse("secret/**"), Presence: true, Allow: access.Rules{Subscribe: access.Terms{"user:ann", "user:eve"}, Presence: access.Terms{access.Anyone}}},
+		{Pattern: parse("secret/**"), Presence: true, Allow: access.Rules{Subscribe: access.Terms{"role:in", "user:eve"}, Presence: access.Terms{access.Anyone}}},
 		{Pattern: parse("quiet/**"), Allow: access.Open},
 		{Pattern: parse("**"), Presence: true, Allow: access.Open},
 	}
@@ -115,7 +115,33 @@ func (s *presenceScene) list(name string) []rollMember {
 
 func (s *presenceScene) open() {
 	if len(s.conns) < 6 {
-		s.conns = append(s.conns, s.connect(rapid.SampledFrom([]string{"", "", "ann", "bob"}).Draw(s.T, "user")))
+		c := s.connect("")
+		c.identity.Store(s.identity(rapid.SampledFrom([]string{"", "", "ann", "bob"}).Draw(s.T, "user")))
+		s.conns = append(s.conns, c)
+	}
+}
+
+// identity is that of a user, with or without the role that opens secret/**.
+func (s *presenceScene) identity(user string) *access.Identity {
+	id := &access.Identity{User: user}
+	if user != "" && rapid.Bool().Draw(s.T, "with the role") {
+		id.Roles = []string{"in"}
+	}
+	return id
+}
+
+// identify makes a client another, as a token does: an anonymous one becomes a user, and a user gains or loses a role.
+func (s *presenceScene) identify() {
+	c := s.draw()
+	user := c.Identity().User
+	if user == "" {
+		user = "ann"
+	}
+	c.shard.identify(c, s.identity(user))
+	for channel, sub := range c.subs {
+		if rule := s.hub.Settings().RuleOf(sub.pattern); !rule.Allow.Subscribe.Allow(c.Identity()) {
+			s.Fatalf("%s kept %s", c.id, channel)
+		}
 	}
 }
 
@@ -232,7 +258,7 @@ func comparePresence(t *rapid.T) {
 	step := func(f func()) func(*rapid.T) { return func(*rapid.T) { f() } }
 	t.Repeat(map[string]func(*rapid.T){
 		"open": step(s.open), "subscribe": step(s.subscribe), "and subscribe": step(s.subscribe),
-		"unsubscribe": step(s.unsubscribe), "end": step(s.end), "wait": step(s.wait), "check": step(s.check), "": step(s.truth),
+		"unsubscribe": step(s.unsubscribe), "end": step(s.end), "identify": step(s.identify), "wait": step(s.wait), "check": step(s.check), "": step(s.truth),
 	})
 	for _, c := range s.conns {
 		c.shard.unregister(c)
