@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -31,7 +30,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // later are the options of the contract that this version does not have. They are refused by name, so that nobody takes one for a
 // misspelling, or believes that it works.
 var later = map[string]bool{
-	"max_watches": true, "auth_timeout": true, "jwt": true, "allow_raw_sql": true,
+	"max_watches": true, "allow_raw_sql": true,
 	"watch": true, "table": true, "on": true,
 }
 
@@ -59,6 +58,19 @@ var later = map[string]bool{
 //		health                   <warn> <close> | off
 //		origins                  <origins...>
 //		user                     <placeholder>
+//		jwt {
+//			key         <key>
+//			jwks        <URL>
+//			algorithms  <names...>
+//			issuer      <iss>
+//			audience    <aud...>
+//			user_claim  <claim>
+//			roles_claim <claim>
+//			cookie      <name>
+//			required    [message]
+//			leeway      <duration>
+//		}
+//		auth_timeout             <duration>
 //		metadata                 <name> <placeholder>
 //		channel <pattern> {
 //			history <messages> [<age>]
@@ -100,7 +112,8 @@ var later = map[string]bool{
 //		}
 //	}
 //
-// Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated and user:NAME.
+// Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated,
+// user:NAME and role:NAME. In a channel pattern {user} and {claim.NAME} may stand for whole segments.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -154,7 +167,9 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	sizes := map[string]*int64{
 		"max_message_size": &h.MaxMessageSize, "max_queued": &h.MaxQueued, "max_history": &h.MaxHistory,
 	}
-	durations := map[string]*caddy.Duration{"idle_timeout": &h.IdleTimeout, "write_timeout": &h.WriteTimeout, "drain": &h.Drain}
+	durations := map[string]*caddy.Duration{
+		"idle_timeout": &h.IdleTimeout, "write_timeout": &h.WriteTimeout, "auth_timeout": &h.AuthTimeout, "drain": &h.Drain,
+	}
 	if n := numbers[name]; n != nil {
 		return true, args(d, number(n))
 	}
@@ -185,6 +200,8 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 		return true, h.checked(d, h.unmarshalHealth(d))
 	case "origins":
 		return true, h.unmarshalOrigins(d)
+	case "jwt":
+		return true, h.unmarshalJWT(d)
 	case "metadata":
 		return true, h.unmarshalMetadata(d)
 	case "channel":
@@ -352,18 +369,19 @@ func (h *Handler) unmarshalChannel(d *caddyfile.Dispenser) error {
 	if err := args(d, text(&c.Pattern)); err != nil {
 		return err
 	}
-	if strings.ContainsAny(c.Pattern, "{}") {
-		return d.Errf("channel %s: placeholders in patterns are not available in this version", c.Pattern)
+	rule, err := (&Channel{Pattern: c.Pattern}).rule(nil)
+	if err != nil {
+		return d.Err(err.Error())
 	}
 	for _, other := range h.Channel {
 		if other.Pattern == c.Pattern {
 			return d.Errf("channel %s is given twice", c.Pattern)
 		}
+		if earlier, err := other.rule(nil); err == nil && earlier.Pattern.String() == rule.Pattern.String() {
+			return d.Errf("channel %s: the block %s before it holds the same channels", c.Pattern, other.Pattern)
+		}
 	}
-	if _, err := (&Channel{Pattern: c.Pattern}).rule(nil); err != nil {
-		return d.Err(err.Error())
-	}
-	err := options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
+	err = options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "history":
 			c.History = new(History)

@@ -11,7 +11,6 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
-	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
@@ -35,6 +34,7 @@ const (
 	defaultMaxQueued             = 256 << 20
 	defaultMaxHistory            = 256 << 20
 	defaultUserPlaceholder       = "{http.auth.user.id}"
+	defaultAuthTimeout           = caddy.Duration(10 * time.Second)
 )
 
 // RateLimit bounds how many messages a client may send.
@@ -92,8 +92,8 @@ type History struct {
 	Age caddy.Duration `json:"age,omitempty"`
 }
 
-// Allow says under which terms a client may use a channel: anyone, authenticated or user:NAME; one that holds is enough. What is
-// not allowed is refused.
+// Allow says under which terms a client may use a channel: anyone, authenticated, user:NAME or role:NAME; one that holds is enough.
+// What is not allowed is refused.
 type Allow struct {
 	Subscribe []string `json:"subscribe,omitempty"`
 	Publish   []string `json:"publish,omitempty"`
@@ -103,7 +103,8 @@ type Allow struct {
 
 // Channel is what holds for the channels of one pattern. The first block whose pattern matches a channel rules it.
 type Channel struct {
-	// The channel name or pattern.
+	// The channel name or pattern. A whole segment may be {user} or {claim.NAME}: then what is allowed is allowed in those channels only
+	// that have the client's own user name or claim there. For all else it is a *.
 	Pattern string `json:"pattern"`
 	// How much is kept. Default: nothing; the channel's messages then have no offset.
 	History *History `json:"history,omitempty"`
@@ -153,7 +154,7 @@ type Query struct {
 	Int64 string `json:"int64,omitempty"`
 	// The longest that a run may take. Default: max_duration of the stream options.
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
-	// Who may run it: anyone, authenticated or user:NAME; one that holds is enough. Default: nobody.
+	// Who may run it: anyone, authenticated, user:NAME or role:NAME; one that holds is enough. Default: nobody.
 	Allow []string `json:"allow,omitempty"`
 }
 
@@ -187,6 +188,11 @@ func (h *Handler) settings() (*hub.Settings, error) {
 		rule, err := h.Channel[i].rule(h.Queue)
 		if err != nil {
 			return nil, err
+		}
+		for j, earlier := range s.Rules {
+			if earlier.Pattern.String() == rule.Pattern.String() {
+				return nil, fmt.Errorf("channel %q: the block %q before it holds the same channels", h.Channel[i].Pattern, h.Channel[j].Pattern)
+			}
 		}
 		s.Rules = append(s.Rules, rule)
 	}
@@ -240,7 +246,7 @@ func checkLimits(h *Handler, s *hub.Settings) error {
 		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams),
 		"max_streams_per_user": int64(h.MaxStreamsPerUser), "max_streams_total": int64(h.MaxStreamsTotal), "max_queued": h.MaxQueued,
 		"max_history": h.MaxHistory, "idle_timeout": int64(h.IdleTimeout), "write_timeout": int64(h.WriteTimeout),
-		"drain":     int64(h.Drain),
+		"auth_timeout": int64(h.AuthTimeout), "drain": int64(h.Drain),
 		"heartbeat": int64(s.HeartbeatInterval),
 	} {
 		if v < 0 {
@@ -293,11 +299,11 @@ func fallbackRule(q *Queue) (*hub.Rule, error) {
 }
 
 func (c *Channel) rule(standard *Queue) (*hub.Rule, error) {
-	pattern, err := protocol.ParsePattern(c.Pattern)
+	pattern, own, err := access.ParsePattern(c.Pattern)
 	if err != nil {
-		return nil, fmt.Errorf("channel %q: %w", c.Pattern, err)
+		return nil, err
 	}
-	rule := &hub.Rule{Pattern: pattern, Presence: c.Presence}
+	rule := &hub.Rule{Pattern: pattern, Own: own, Presence: c.Presence}
 	if c.History != nil {
 		if c.History.Messages < 1 || c.History.Age < 0 {
 			return nil, fmt.Errorf("channel %q: history needs a positive number of messages and no negative age", c.Pattern)

@@ -79,6 +79,10 @@ type Handler struct {
 	Origins []string `json:"origins,omitempty"`
 	// Where the user's name comes from. A client for whom it is empty is anonymous. Default: {http.auth.user.id}.
 	User string `json:"user,omitempty"`
+	// Tokens that clients may show. Whom a token names counts before user. Default: none are taken.
+	JWT *JWT `json:"jwt,omitempty"`
+	// Time in which a client must authenticate where jwt requires it by message; beyond: close 4001. Default: 10s.
+	AuthTimeout caddy.Duration `json:"auth_timeout,omitempty"`
 	// What else is noted of a connection: placeholders by name.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Rules for channels, the first whose pattern matches counts. Default: any client may use any channel, nothing is kept.
@@ -96,6 +100,8 @@ type Handler struct {
 
 	log     *zap.Logger
 	origins origins
+	tokens  *access.Tokens // nil where none are taken
+	keySet  string         // in keySets; empty for none
 	pooled  *pooledHub
 	name    string
 	config  *configuration
@@ -171,6 +177,14 @@ func (h *Handler) compile(ctx caddy.Context) (*configuration, error) {
 		// Without a burst of its own, a client may send two seconds' worth at once.
 		c.session.Burst = orDefault(r.Burst, max(1, int(2*c.session.Rate)))
 	}
+	claims, err := h.claimsInUse()
+	if err != nil {
+		return nil, err
+	}
+	if h.tokens, err = h.compileTokens(claims); err != nil {
+		return nil, err
+	}
+	c.session.Tokens = h.tokens
 	if c.session.Streams, err = h.streamOptions(); err != nil {
 		return nil, err
 	}
@@ -304,10 +318,11 @@ func (h *Handler) warn() {
 
 // Cleanup implements caddy.CleanerUpper. The last handler of a hub takes it along.
 func (h *Handler) Cleanup() error {
+	err := h.closeKeys()
 	if h.pooled == nil {
-		return nil
+		return err
 	}
-	return closeHub(h.name)
+	return errors.Join(err, closeHub(h.name))
 }
 
 // errNotProvisioned can only be seen by code that uses the handler without Caddy.

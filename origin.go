@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // origins says whose pages may connect. Browsers name the page's origin in every WebSocket request; other clients need not, and a
@@ -32,7 +34,8 @@ func parseOrigins(texts []string) (origins, error) {
 			strings.Contains(u.Host, "*") {
 			return o, fmt.Errorf("%q: use scheme://host[:port], scheme://*.host[:port] or *", text)
 		}
-		entry := origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host)}
+		entry := origin{scheme: strings.ToLower(u.Scheme)}
+		entry.host = withoutPort(strings.ToLower(u.Host), entry.scheme)
 		if strings.Contains(text, "://*.") {
 			entry.subdomains = true
 			entry.host = strings.TrimPrefix(entry.host, "wildcard")
@@ -44,17 +47,25 @@ func parseOrigins(texts []string) (origins, error) {
 
 // allow tells whether the request's page may connect.
 func (o origins) allow(r *http.Request) bool {
+	return len(r.Header.Values("Origin")) == 0 || o.any || o.trust(r)
+}
+
+// trust tells whether the request names an origin that is allowed by name, or where none is named, the page's own host. `*` does not
+// count here: it lets pages connect, but not with cookies that they cannot know.
+func (o origins) trust(r *http.Request) bool {
 	given := r.Header.Values("Origin")
-	if len(given) == 0 || o.any {
-		return true
-	}
-	u, err := url.Parse(given[0])
-	if err != nil || u.Host == "" || len(given) > 1 {
+	if len(given) != 1 {
 		return false
 	}
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	u, err := url.Parse(given[0])
+	if err != nil || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return false
+	}
+	scheme := strings.ToLower(u.Scheme)
+	host := withoutPort(strings.ToLower(u.Host), scheme)
 	if len(o.list) == 0 {
-		return host == strings.ToLower(r.Host)
+		asked := schemeOf(r)
+		return scheme == asked && host == withoutPort(strings.ToLower(r.Host), asked)
 	}
 	for _, entry := range o.list {
 		if entry.scheme != scheme {
@@ -65,4 +76,27 @@ func (o origins) allow(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// schemeOf is the scheme by which the client asked. In front of a proxy that ends TLS only the proxy knows: its word counts if it is one
+// of the server's trusted_proxies.
+func schemeOf(r *http.Request) string {
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		forwarded, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+		switch strings.ToLower(strings.TrimSpace(forwarded)) {
+		case "https", "wss":
+			return "https"
+		case "http", "ws":
+			return "http"
+		}
+	}
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// withoutPort leaves out the scheme's own port, which need not be written.
+func withoutPort(host, scheme string) string {
+	return strings.TrimSuffix(host, map[string]string{"http": ":80", "https": ":443"}[scheme])
 }

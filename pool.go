@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
@@ -34,6 +35,9 @@ type pooledHub struct {
 	log    *swapCore
 	events *events
 
+	tickets     access.Tickets
+	revocations access.Revocations
+
 	mu        sync.Mutex
 	ended     bool
 	drained   chan struct{}      // closed when the hub has drained; nil before that began
@@ -56,6 +60,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		}
 		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Log: steady}}
 		p.env.Config.Store(c.session)
+		p.env.Revocations = &p.revocations
 		p.events = newEvents(h, steady)
 		return p, nil
 	})

@@ -103,7 +103,7 @@ func TestBadJSONIsRefused(t *testing.T) {
 		`{"channel": [{"pattern": ""}]}`,
 		`{"channel": [{"pattern": "a", "history": {"messages": 0}}]}`,
 		`{"channel": [{"pattern": "a", "queue": {"policy": "block"}}]}`,
-		`{"channel": [{"pattern": "a", "allow": {"publish": ["role:x"]}}]}`,
+		`{"channel": [{"pattern": "a", "allow": {"publish": ["role:"]}}]}`,
 		`{"stream": {"batch_size": -1}}`,
 		`{"broker": {"broker": "nats"}}`,
 		`{"source": {"a": {"source": "nonsense"}}}`,

@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
@@ -18,9 +17,6 @@ import (
 
 // retryAfter is how long a client that is refused for want of room should wait.
 const retryAfter = 5 * time.Second
-
-// tokenPrefix begins the entry of Sec-WebSocket-Protocol by which browsers send a token.
-const tokenPrefix = "bearer."
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. What is refused is answered in plain HTTP before any upgrade, and with fixed
 // texts: nothing of the request is told back.
@@ -57,29 +53,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 
 func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	identity := access.Identity{User: clip(repl.ReplaceAll(h.User, ""))}
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	identity, shown, err := h.identify(r, repl)
+	if err != nil {
+		h.refuseUnidentified(w, err, address)
+		return nil
+	}
 	meta := hub.Meta{Address: address, UserAgent: clip(r.UserAgent())}
-	for name, placeholder := range h.Metadata {
+	for name, text := range h.Metadata {
 		if meta.Custom == nil {
 			meta.Custom = make(map[string]string, len(h.Metadata))
 		}
-		meta.Custom[name] = clip(repl.ReplaceAll(placeholder, ""))
+		meta.Custom[name] = clip(fill(expand(repl, textParts(text)), identity))
 	}
-	bound := h.bind(repl, identity)
-	slot, refusal := h.pooled.hub.Reserve(address, identity.User)
+	client := session.Client{Bound: h.bind(repl)}
+	up := hub.Upgrade{Identity: identity, Meta: meta, Subprotocols: subprotocols(r)}
+	if h.JWT != nil && h.JWT.Required == requiredMessage && !shown {
+		client.MustAuthenticate, up.AuthTimeout = true, timeOf(orDefault(h.AuthTimeout, defaultAuthTimeout))
+	}
+	slot, refusal := h.pooled.hub.Reserve(limitKey(address), identity.User)
 	if refusal != hub.Admitted {
 		h.refuseFull(w, refusal, address)
 		return nil
 	}
 	env := h.pooled.env
-	_, err := h.pooled.hub.Upgrade(w, r, hub.Upgrade{
-		Slot: slot, Identity: identity, Meta: meta, Subprotocols: subprotocols(r),
-		Receiver: func(c *hub.Conn) hub.Receiver { return session.New(env, c, bound) },
-	})
+	up.Slot = slot
+	up.Receiver = func(c *hub.Conn) hub.Receiver { return session.New(env, c, client) }
+	conn, err := h.pooled.hub.Upgrade(w, r, up)
 	if err != nil {
 		// The client has been told what was wrong with its handshake.
 		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
+		return nil
+	}
+	if h.pooled.revocations.Revoked(identity) { // since it was looked at, and before the connection could be found
+		h.pooled.hub.Disconnect(conn.ID(), revokedReason, -1)
 	}
 	return nil
 }
@@ -96,27 +103,6 @@ func subprotocols(r *http.Request) []string {
 		}
 	}
 	return spoken
-}
-
-// bind gives the values of query parameters that the configuration takes from the request, by query and parameter.
-func (h *Handler) bind(repl *caddy.Replacer, identity access.Identity) map[string]map[string]string {
-	var bound map[string]map[string]string
-	for name, q := range h.Query {
-		for _, p := range q.Param {
-			if p.Bind == "" {
-				continue
-			}
-			if bound == nil {
-				bound = make(map[string]map[string]string)
-				repl.Set("user", identity.User)
-			}
-			if bound[name] == nil {
-				bound[name] = make(map[string]string)
-			}
-			bound[name][p.Name] = repl.ReplaceAll(p.Bind, "")
-		}
-	}
-	return bound
 }
 
 // maxText bounds what is kept of a header for as long as a connection lives.
@@ -140,20 +126,6 @@ func hasToken(values []string, token string) bool {
 		}
 	}
 	return false
-}
-
-// hideToken keeps a token in the subprotocol header out of the access log, which has copied the headers by now and would write
-// them: the line is left out, and one of ours stands in for it.
-func (h *Handler) hideToken(r *http.Request) {
-	for _, value := range r.Header["Sec-Websocket-Protocol"] {
-		if strings.Contains(strings.ToLower(value), tokenPrefix) {
-			caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
-			address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-			h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host),
-				zap.String("path", r.URL.Path))
-			return
-		}
-	}
 }
 
 func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address string) {

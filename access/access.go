@@ -1,4 +1,5 @@
-// Package access says who a client is and what it may do.
+// Package access says who a client is and what it may do: identities and where they come from (tokens, tickets), terms, and the rules of
+// channels.
 package access
 
 import (
@@ -7,15 +8,10 @@ import (
 	"strings"
 )
 
-// Identity is who a client is. The zero Identity is an anonymous client.
-type Identity struct {
-	User string // empty for an anonymous client
-}
-
 // Term is one of the terms under which something is allowed.
 type Term string
 
-// The terms without an argument; TermUser takes the user's name behind it.
+// The terms without an argument; the others take the name of a user or of a role behind them.
 const (
 	Anyone        Term = "anyone"
 	Authenticated Term = "authenticated"
@@ -28,30 +24,54 @@ func ParseTerm(text string) (Term, error) {
 	switch {
 	case text == string(Anyone), text == string(Authenticated):
 		return Term(text), nil
-	case strings.HasPrefix(text, userPrefix) && len(text) > len(userPrefix):
+	case strings.HasPrefix(text, userPrefix) && len(text) > len(userPrefix),
+		strings.HasPrefix(text, rolePrefix) && len(text) > len(rolePrefix):
 		return Term(text), nil
-	case strings.HasPrefix(text, rolePrefix):
-		return "", fmt.Errorf("%q: roles need token authentication, which this version does not have", text)
 	}
-	return "", fmt.Errorf("%q: use anyone, authenticated or user:NAME", text)
+	return "", fmt.Errorf("%q: use anyone, authenticated, user:NAME or role:NAME", text)
 }
 
 // Terms are alternatives: one that holds is enough. None allow nobody.
 type Terms []Term
 
 // Allow tells whether any of the terms holds for the client.
-func (t Terms) Allow(id Identity) bool {
+func (t Terms) Allow(id *Identity) bool {
 	for _, term := range t {
-		switch {
-		case term == Anyone:
+		if term == Anyone {
 			return true
-		case id.User == "":
-		case term == Authenticated, string(term) == userPrefix+id.User:
+		}
+		if id.User == "" {
+			continue
+		}
+		if term == Authenticated {
+			return true
+		}
+		if name, ok := strings.CutPrefix(string(term), userPrefix); ok && name == id.User {
+			return true
+		}
+		if name, ok := strings.CutPrefix(string(term), rolePrefix); ok && slices.Contains(id.Roles, name) {
 			return true
 		}
 	}
 	return false
 }
+
+// Verb is what can be allowed of a channel.
+type Verb uint8
+
+// The verbs.
+const (
+	Subscribe Verb = iota
+	Publish
+	History
+	Presence
+)
+
+// Verbs are their names in the configuration, in the order of their numbers.
+var Verbs = []string{"subscribe", "publish", "history", "presence"}
+
+// String is the verb's name.
+func (v Verb) String() string { return Verbs[v] }
 
 // Rules say who may do what with a channel.
 type Rules struct {
@@ -64,25 +84,30 @@ type Rules struct {
 // Open are the rules of a hub without any channel block: anyone may do anything.
 var Open = Rules{Subscribe: Terms{Anyone}, Publish: Terms{Anyone}, History: Terms{Anyone}, Presence: Terms{Anyone}}
 
-// Verbs are what can be allowed of a channel.
-var Verbs = []string{"subscribe", "publish", "history", "presence"}
+// of gives the terms of a verb.
+func (r *Rules) of(v Verb) *Terms {
+	switch v {
+	case Subscribe:
+		return &r.Subscribe
+	case Publish:
+		return &r.Publish
+	case History:
+		return &r.History
+	default:
+		return &r.Presence
+	}
+}
+
+// Allow tells whether the client meets a term of the verb.
+func (r *Rules) Allow(v Verb, id *Identity) bool { return r.of(v).Allow(id) }
 
 // Add allows a verb under one more term. It tells whether the verb exists.
 func (r *Rules) Add(verb string, term Term) bool {
-	var terms *Terms
-	switch verb {
-	case "subscribe":
-		terms = &r.Subscribe
-	case "publish":
-		terms = &r.Publish
-	case "history":
-		terms = &r.History
-	case "presence":
-		terms = &r.Presence
-	default:
+	v := slices.Index(Verbs, verb)
+	if v < 0 {
 		return false
 	}
-	if !slices.Contains(*terms, term) {
+	if terms := r.of(Verb(v)); !slices.Contains(*terms, term) {
 		*terms = append(*terms, term)
 	}
 	return true

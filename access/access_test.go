@@ -6,12 +6,12 @@ import (
 )
 
 func TestParseTerm(t *testing.T) {
-	for _, text := range []string{"anyone", "authenticated", "user:ann", "user:a:b", "user: "} {
+	for _, text := range []string{"anyone", "authenticated", "user:ann", "user:a:b", "user: ", "role:device", "role:a:b"} {
 		if term, err := ParseTerm(text); err != nil || string(term) != text {
 			t.Errorf("%q: %q, %v", text, term, err)
 		}
 	}
-	for _, text := range []string{"", "user:", "user", "Anyone", "anyone ", "nobody", "USER:ann", "*"} {
+	for _, text := range []string{"", "user:", "user", "Anyone", "anyone ", "nobody", "USER:ann", "*", "role:", "role", "Role:x"} {
 		if term, err := ParseTerm(text); err == nil {
 			t.Errorf("%q is %q", text, term)
 		}
@@ -19,7 +19,8 @@ func TestParseTerm(t *testing.T) {
 }
 
 func TestTermsAllow(t *testing.T) {
-	anonymous, ann, bob := Identity{}, Identity{User: "ann"}, Identity{User: "bob"}
+	anonymous, ann := Identity{}, Identity{User: "ann", Roles: []string{"device", "reader"}}
+	bob := Identity{User: "bob", Roles: []string{"admin"}}
 	tests := []struct {
 		name                string
 		terms               Terms
@@ -34,22 +35,39 @@ func TestTermsAllow(t *testing.T) {
 		{"a user without a name", Terms{"user:"}, false, false, false},
 		{"a term that does not exist", Terms{"ann", "bob", ""}, false, false, false},
 		{"part of a name", Terms{"user:an", "user:anna"}, false, false, false},
+		{"a role", Terms{"role:device"}, false, true, false},
+		{"one of her roles", Terms{"role:reader"}, false, true, false},
+		{"a role or a user", Terms{"role:device", "user:bob"}, false, true, true},
+		{"a role that is a user's name", Terms{"role:ann"}, false, false, false},
+		{"a user whose name is a role", Terms{"user:admin"}, false, false, false},
+		{"a role without a name", Terms{"role:"}, false, false, false},
+		{"part of a role", Terms{"role:dev", "role:devices"}, false, false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for who, want := range map[Identity]bool{anonymous: tt.anonymous, ann: tt.ann, bob: tt.bob} {
-				if got := tt.terms.Allow(who); got != want {
-					t.Errorf("%q is allowed: %v", who.User, got)
+			for _, who := range []struct {
+				id   Identity
+				want bool
+			}{{anonymous, tt.anonymous}, {ann, tt.ann}, {bob, tt.bob}} {
+				if got := tt.terms.Allow(&who.id); got != who.want {
+					t.Errorf("%q is allowed: %v", who.id.User, got)
 				}
 			}
 		})
 	}
 }
 
+// Roles that a token gives without a user are worth nothing.
+func TestAnonymousClientsHaveNoRoles(t *testing.T) {
+	if (Terms{"role:device"}).Allow(&Identity{Roles: []string{"device"}}) {
+		t.Error("an anonymous client has a role")
+	}
+}
+
 // TestUserNamesAreNoTerms: a client may be called what it likes.
 func TestUserNamesAreNoTerms(t *testing.T) {
-	for _, name := range []string{"anyone", "authenticated", "user:ann", "ann "} {
-		if (Terms{"user:ann"}).Allow(Identity{User: name}) {
+	for _, name := range []string{"anyone", "authenticated", "user:ann", "ann ", "role:admin"} {
+		if (Terms{"user:ann"}).Allow(&Identity{User: name}) {
 			t.Errorf("%q is taken for ann", name)
 		}
 	}
@@ -92,7 +110,7 @@ func TestRulesAdd(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	for _, terms := range []Terms{Open.Subscribe, Open.Publish, Open.History} {
-		if !terms.Allow(Identity{}) {
+		if !terms.Allow(Anonymous) {
 			t.Error("an anonymous client is kept out")
 		}
 	}

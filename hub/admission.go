@@ -77,6 +77,9 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	return &Slot{h, address, user}, Admitted
 }
 
+// CountUnidentified counts a client that was refused because it could not show who it is.
+func (h *Hub) CountUnidentified() { h.stats.unidentified.Add(1) }
+
 // Release gives the place back. It is for a slot that Upgrade was not called with.
 func (s *Slot) Release() {
 	s.hub.mu.Lock()
@@ -101,7 +104,8 @@ func release(counts map[string]int, key string) {
 // Upgrade is what is needed to make a connection of a request.
 type Upgrade struct {
 	Slot         *Slot
-	Identity     access.Identity
+	Identity     *access.Identity // nil for an anonymous client
+	AuthTimeout  time.Duration    // in which the client must be identified, else 4001; 0 where it need not
 	Meta         Meta
 	Subprotocols []string // that the server speaks, best first
 	// Receiver makes the connection's receiver. It must not wait.
@@ -113,8 +117,16 @@ type Upgrade struct {
 func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn, error) {
 	now := time.Now()
 	c := &Conn{
-		hub: h, shard: h.shards[h.turn.Add(1)%uint32(len(h.shards))], id: uuid.NewString(), identity: u.Identity, meta: u.Meta,
+		hub: h, shard: h.shards[h.turn.Add(1)%uint32(len(h.shards))], id: uuid.NewString(), meta: u.Meta,
 		connectedAt: now, slot: u.Slot, ended: make(chan struct{}),
+	}
+	c.identity.Store(access.Anonymous)
+	if u.Identity != nil && u.Identity.User != "" {
+		c.identity.Store(u.Identity)
+	}
+	c.setDeadline()
+	if u.AuthTimeout > 0 {
+		c.deadline, c.awaited = now.Add(u.AuthTimeout), true
 	}
 	c.lane.Max = laneBytes
 	c.lastRead.Store(now.UnixNano())
@@ -135,7 +147,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	c.receiver = u.Receiver(c)
 	if c.subprotocol != "" {
 		c.pushReply(frame(protocol.AppendWelcome(nil, protocol.Welcome{
-			ConnectionID: c.id, User: u.Identity.User, HeartbeatInterval: settings.HeartbeatInterval,
+			ConnectionID: c.id, User: c.Identity().User, HeartbeatInterval: settings.HeartbeatInterval,
 			HeartbeatTimeout: settings.HeartbeatTimeout, MaxMessageBytes: settings.MaxMessageSize, Position: h.Position(), Now: now,
 		})))
 	}
@@ -173,7 +185,7 @@ func (h *Hub) forget(c *Conn, err error) {
 	}
 	if entry := h.log.Check(level, "connection ended"); entry != nil {
 		entry.Write(zap.String("hub", h.name), zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
-			zap.String("user", c.identity.User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
+			zap.String("user", c.Identity().User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
 			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received), zap.Uint64("sent", s.Sent),
 			zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated), zap.NamedError("cause", unlessUsual(err)))
 	}

@@ -62,7 +62,6 @@ type Conn struct {
 	hub         *Hub
 	shard       *shard
 	id          string
-	identity    access.Identity
 	meta        Meta
 	connectedAt time.Time
 	subprotocol string
@@ -90,14 +89,19 @@ type Conn struct {
 	joined    uint64            // subscriptions made so far
 	told      map[string]uint64 // while catching: the channels whose trimming the client knows of, and through which offset
 	nextPing  time.Time
-	limit     int64 // the read limit in force
+	deadline  time.Time // by which the client must have shown a token; zero where it need not
+	awaited   bool      // it has not shown one yet and is sent nothing that it did not ask for
+	limit     int64     // the read limit in force
 	dirty     bool
 	catching  bool // history messages come from history until it has caught up
 	warned    bool // of its health
 
-	heard    atomic.Bool // a message came since the shard looked last
-	handling atomic.Bool // the reader handles requests that it has; before it asks the socket for more it calls handled
-	answered atomic.Bool // and some were answered, but the answers not written
+	identity atomic.Pointer[access.Identity] // who the client is; the shard changes it
+
+	begun    atomic.Int64 // unix nanoseconds since when the client is at a message; 0 where it is at none
+	heard    atomic.Bool  // a message came since the shard looked last
+	handling atomic.Bool  // the reader handles requests that it has; before it asks the socket for more it calls handled
+	answered atomic.Bool  // and some were answered, but the answers not written
 
 	// Counters.
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
@@ -130,8 +134,8 @@ type Conn struct {
 // ID is the connection's UUID.
 func (c *Conn) ID() string { return c.id }
 
-// Identity is who the client is.
-func (c *Conn) Identity() access.Identity { return c.identity }
+// Identity is who the client is at the moment. It must not be changed.
+func (c *Conn) Identity() *access.Identity { return c.identity.Load() }
 
 // Meta is what else is known of the client.
 func (c *Conn) Meta() Meta { return c.meta }
@@ -166,7 +170,7 @@ type ConnStats struct {
 // Stats tells how the connection stands.
 func (c *Conn) Stats() ConnStats {
 	s := ConnStats{
-		ID: c.id, User: c.identity.User, Address: c.meta.Address, UserAgent: c.meta.UserAgent, Metadata: c.meta.Custom,
+		ID: c.id, User: c.Identity().User, Address: c.meta.Address, UserAgent: c.meta.UserAgent, Metadata: c.meta.Custom,
 		ConnectedAt: c.connectedAt, LastActivity: time.Unix(0, c.lastRead.Load()), Subscriptions: int(c.subCount.Load()),
 		Received: c.received.Load(), ReceivedBytes: c.receivedB.Load(),
 	}

@@ -53,6 +53,7 @@ type Hub struct {
 type counters struct {
 	accepted, received, published, duplicates atomic.Uint64
 	slow, shed, blocked, unhealthy            atomic.Uint64
+	overdue, disconnected, unidentified       atomic.Uint64
 }
 
 // totals are those of the connections that have ended. They change together with the set of the open ones, so that each connection is
@@ -153,7 +154,9 @@ func (h *Hub) Broadcast(msg []byte) error {
 	for _, s := range h.shards {
 		if !s.post(letter{command: func() {
 			for c := range s.conns {
-				s.direct(c, item)
+				if !c.awaited {
+					s.direct(c, item)
+				}
 			}
 		}}) {
 			return ErrClosed

@@ -119,17 +119,10 @@ func upgrade(t testing.TB, h *hub.Hub, server net.Conn, r *receiver, who client)
 
 func upgradeIn(t testing.TB, h *hub.Hub, slot *hub.Slot, server net.Conn, r *receiver, who client) *hub.Conn {
 	t.Helper()
-	req := httptest.NewRequest(http.MethodGet, "/ws", nil)
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "websocket")
-	req.Header.Set("Sec-WebSocket-Version", "13")
-	req.Header.Set("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
-	if who.subprotocol != "" {
-		req.Header.Set("Sec-WebSocket-Protocol", who.subprotocol)
-	}
+	req := upgradeRequest(who.subprotocol)
 	r.closed = make(chan struct{})
 	c, err := h.Upgrade(hijack{httptest.NewRecorder(), server, who.early}, req, hub.Upgrade{
-		Slot: slot, Identity: access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
+		Slot: slot, Identity: &access.Identity{User: who.user}, Meta: hub.Meta{Address: who.address},
 		Subprotocols: []string{"neuroquantum.v1"},
 		Receiver:     func(c *hub.Conn) hub.Receiver { r.conn = c; return r },
 	})
@@ -137,6 +130,18 @@ func upgradeIn(t testing.TB, h *hub.Hub, slot *hub.Slot, server net.Conn, r *rec
 		t.Fatal(err)
 	}
 	return c
+}
+
+func upgradeRequest(subprotocol string) *http.Request {
+	req := httptest.NewRequest(http.MethodGet, "/ws", nil)
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	req.Header.Set("Sec-WebSocket-Version", "13")
+	req.Header.Set("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")
+	if subprotocol != "" {
+		req.Header.Set("Sec-WebSocket-Protocol", subprotocol)
+	}
+	return req
 }
 
 // peer is the client's end, without any library: it sees every frame.

@@ -26,19 +26,20 @@ type frames struct {
 	largest uint64 // payload of the data frames that began since it was last reset
 	head    [14]byte
 	n       uint8 // bytes of head that have come
-	broken  bool  // a frame was not masked, or its length has the top bit set: both are against the RFC
+	broken  bool  // a frame was not masked, or its length has the top bit set or is padded: all are against the RFC
 }
 
 // between tells whether the last byte ended a frame.
 func (f *frames) between() bool { return f.n == 0 && f.payload == 0 }
 
-// feed takes the bytes that have come.
-func (f *frames) feed(p []byte) {
+// feed takes the bytes that have come. It tells whether a frame ended among them.
+func (f *frames) feed(p []byte) (ended bool) {
 	for len(p) > 0 {
 		if f.payload > 0 {
 			n := min(f.payload, uint64(len(p)))
 			f.payload -= n
 			p = p[n:]
+			ended = ended || f.payload == 0
 			continue
 		}
 		f.head[f.n] = p[0]
@@ -47,12 +48,20 @@ func (f *frames) feed(p []byte) {
 		if f.n >= 2 && f.n == f.size() {
 			f.payload = f.length()
 			f.n = 0
+			ended = ended || f.payload == 0
 			if f.head[0]&0x08 == 0 {
 				f.largest = max(f.largest, f.payload)
 			}
-			f.broken = f.broken || f.head[1]&0x80 == 0 || f.payload>>63 != 0
+			f.broken = f.broken || f.head[1]&0x80 == 0 || f.payload>>63 != 0 || f.padded()
 		}
 	}
+	return ended
+}
+
+// padded tells whether the length could have been written in fewer bytes.
+func (f *frames) padded() bool {
+	n := f.head[1] & 0x7f
+	return n == 126 && f.payload < 126 || n == 127 && f.payload < 1<<16
 }
 
 // size is how long the header is, as its first two bytes say.

@@ -47,7 +47,7 @@ type presence struct {
 type attendee struct {
 	id         string // the connection that it began with
 	connection string // the one that it has; empty while it has none
-	identity   access.Identity
+	identity   *access.Identity
 	in         map[*attendance]*member
 }
 
@@ -84,7 +84,7 @@ func (p *presence) table(pattern protocol.Pattern) map[string]*attendance {
 }
 
 // join makes a subscription a member.
-func (p *presence) join(pattern protocol.Pattern, connection string, identity access.Identity) {
+func (p *presence) join(pattern protocol.Pattern, connection string, identity *access.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := p.attendeeLocked(connection, identity)
@@ -104,14 +104,15 @@ func (p *presence) join(pattern protocol.Pattern, connection string, identity ac
 	p.tellLocked(true, a, at, m)
 }
 
-// attendeeLocked is the connection's attendee: one of its user that is away, or a new one.
-func (p *presence) attendeeLocked(connection string, identity access.Identity) *attendee {
+// attendeeLocked is the connection's attendee: one of its user that is away and may do the same, or a new one.
+func (p *presence) attendeeLocked(connection string, identity *access.Identity) *attendee {
 	a := p.attendees[connection]
 	if a != nil {
 		return a
 	}
-	if waiting := p.away[identity.User]; len(waiting) > 0 {
-		a = waiting[0]
+	sameRights := func(a *attendee) bool { return a.identity.SameRights(identity) }
+	if waiting := p.away[identity.User]; slices.ContainsFunc(waiting, sameRights) {
+		a = waiting[slices.IndexFunc(waiting, sameRights)]
 		p.stopWaitingLocked(a)
 	} else {
 		a = &attendee{id: connection, identity: identity, in: make(map[*attendance]*member)}
@@ -241,7 +242,7 @@ type presenceEvent struct {
 	turn       uint64
 	channel    string
 	connection string // of the member, who is not told of itself
-	identity   access.Identity
+	identity   *access.Identity
 	item       *flow.Item
 	byName     bool // tell those who watch the channel by its name
 	byPattern  bool // and those who watch it by a pattern
@@ -294,7 +295,7 @@ func (p *presence) listLocked(channel string, rule *Rule) (members [][]byte, cou
 	for i, at := range all {
 		for a, m := range at.members {
 			again := slices.ContainsFunc(all[:i], func(at *attendance) bool { return at.members[a] != nil })
-			if again || !rule.Allow.Subscribe.Allow(a.identity) {
+			if again || !rule.Allows(access.Subscribe, a.identity, channel) {
 				continue
 			}
 			if count++; count <= maxMembers {
@@ -336,7 +337,7 @@ func (c *Conn) Presence(id protocol.ID, channel string, rule *Rule) {
 // announce tells those of the shard's connections that watch.
 func (s *shard) announce(e *presenceEvent) {
 	rule := s.hub.Settings().RuleFor(e.channel)
-	if rule == nil || !rule.Presence || !rule.Allow.Subscribe.Allow(e.identity) {
+	if rule == nil || !rule.Presence || !rule.Allows(access.Subscribe, e.identity, e.channel) {
 		return
 	}
 	for _, watches := range s.watches.match(e.channel, time.Time{}) { // those by name first
@@ -350,7 +351,7 @@ func (s *shard) announce(e *presenceEvent) {
 			if sub.pattern.IsPattern() {
 				told = e.byPattern
 			}
-			if told && c.id != e.connection && rule.Allow.Presence.Allow(c.identity) {
+			if told && c.id != e.connection && rule.Allows(access.Presence, c.Identity(), e.channel) {
 				s.direct(c, e.item)
 			}
 		}
@@ -375,7 +376,7 @@ func (s *shard) attend(sub *subscription, member, watch bool) {
 	if member != sub.member {
 		sub.member = member
 		if member {
-			p.join(sub.pattern, sub.conn.id, sub.conn.identity)
+			p.join(sub.pattern, sub.conn.id, sub.conn.Identity())
 		} else {
 			p.leave(sub.pattern, sub.conn.id)
 		}

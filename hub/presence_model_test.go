@@ -40,7 +40,7 @@ var presenceNames = []string{"room/1", "room/2", "secret/1", "quiet/1"}
 func newPresenceScene(t *rapid.T) *presenceScene {
 	parse := func(text string) protocol.Pattern { return mustPattern(failer{}, text) }
 	rules := []*Rule{
-		{Pattern: parse("secret/**"), Presence: true, Allow: access.Rules{Subscribe: access.Terms{"user:ann", "user:eve"}, Presence: access.Terms{access.Anyone}}},
+		{Pattern: parse("secret/**"), Presence: true, Allow: access.Rules{Subscribe: access.Terms{"role:in", "user:eve"}, Presence: access.Terms{access.Anyone}}},
 		{Pattern: parse("quiet/**"), Allow: access.Open},
 		{Pattern: parse("**"), Presence: true, Allow: access.Open},
 	}
@@ -72,7 +72,8 @@ func newPresenceScene(t *rapid.T) *presenceScene {
 func (s *presenceScene) connect(user string) *Conn {
 	shard := s.hub.shards[s.made%len(s.hub.shards)]
 	s.made++
-	c := &Conn{hub: s.hub, shard: shard, id: fmt.Sprint("c", s.made), identity: access.Identity{User: user}, writing: true}
+	c := &Conn{hub: s.hub, shard: shard, id: fmt.Sprint("c", s.made), writing: true}
+	c.identity.Store(&access.Identity{User: user})
 	shard.register(c)
 	return c
 }
@@ -114,7 +115,33 @@ func (s *presenceScene) list(name string) []rollMember {
 
 func (s *presenceScene) open() {
 	if len(s.conns) < 6 {
-		s.conns = append(s.conns, s.connect(rapid.SampledFrom([]string{"", "", "ann", "bob"}).Draw(s.T, "user")))
+		c := s.connect("")
+		c.identity.Store(s.identity(rapid.SampledFrom([]string{"", "", "ann", "bob"}).Draw(s.T, "user")))
+		s.conns = append(s.conns, c)
+	}
+}
+
+// identity is that of a user, with or without the role that opens secret/**.
+func (s *presenceScene) identity(user string) *access.Identity {
+	id := &access.Identity{User: user}
+	if user != "" && rapid.Bool().Draw(s.T, "with the role") {
+		id.Roles = []string{"in"}
+	}
+	return id
+}
+
+// identify makes a client another, as a token does: an anonymous one becomes a user, and a user gains or loses a role.
+func (s *presenceScene) identify() {
+	c := s.draw()
+	user := c.Identity().User
+	if user == "" {
+		user = "ann"
+	}
+	c.shard.identify(c, s.identity(user))
+	for channel, sub := range c.subs {
+		if rule := s.hub.Settings().RuleOf(sub.pattern); !rule.Allow.Subscribe.Allow(c.Identity()) {
+			s.Fatalf("%s kept %s", c.id, channel)
+		}
 	}
 }
 
@@ -131,7 +158,7 @@ func (s *presenceScene) subscribe() {
 	c := s.draw()
 	channel := rapid.SampledFrom(presencePatterns).Draw(s.T, "channel")
 	rule := s.hub.Settings().RuleOf(mustPattern(failer{}, channel))
-	if rule.Allow.Subscribe.Allow(c.identity) { // as the session checks
+	if rule.Allow.Subscribe.Allow(c.Identity()) { // as the session checks
 		c.shard.subscribe(c, s.request([]string{channel}, false), nil)
 	}
 }
@@ -210,13 +237,13 @@ func (s *presenceScene) truth() {
 			for _, sub := range c.subs {
 				in = in || sub.member && sub.pattern.Match(name)
 			}
-			in = in && rule.Allow.Subscribe.Allow(c.identity)
+			in = in && rule.Allow.Subscribe.Allow(c.Identity())
 			id, back := c.id, false
 			if a := s.hub.presence.attendees[c.id]; a != nil {
 				id, back = a.id, a.id != c.id // what it was in before may still be held back
 			}
 			if rule.Presence && in != listed[id] && (!back || in) {
-				s.Fatalf("%s: %s as %s (%s) is listed: %v", name, c.id, id, c.identity.User, listed[id])
+				s.Fatalf("%s: %s as %s (%s) is listed: %v", name, c.id, id, c.Identity().User, listed[id])
 			}
 		}
 	}
@@ -231,7 +258,7 @@ func comparePresence(t *rapid.T) {
 	step := func(f func()) func(*rapid.T) { return func(*rapid.T) { f() } }
 	t.Repeat(map[string]func(*rapid.T){
 		"open": step(s.open), "subscribe": step(s.subscribe), "and subscribe": step(s.subscribe),
-		"unsubscribe": step(s.unsubscribe), "end": step(s.end), "wait": step(s.wait), "check": step(s.check), "": step(s.truth),
+		"unsubscribe": step(s.unsubscribe), "end": step(s.end), "identify": step(s.identify), "wait": step(s.wait), "check": step(s.check), "": step(s.truth),
 	})
 	for _, c := range s.conns {
 		c.shard.unregister(c)
@@ -252,7 +279,7 @@ func TestPresenceCountsBeyondTheList(t *testing.T) {
 	h.presence = newPresence(h)
 	name := mustPattern(failer{}, "room/1")
 	for i := range maxMembers + 5 {
-		h.presence.join(name, fmt.Sprint(i), access.Identity{})
+		h.presence.join(name, fmt.Sprint(i), access.Anonymous)
 	}
 	members, count := h.presence.listLocked("room/1", &Rule{Presence: true, Allow: access.Open})
 	if len(members) != maxMembers || count != maxMembers+5 {
@@ -268,7 +295,7 @@ func TestPresenceLeavesInTime(t *testing.T) {
 		name := mustPattern(failer{}, "room/1")
 		for _, gap := range []time.Duration{0, time.Second, 10 * time.Second, leaveDelay} {
 			time.Sleep(gap)
-			h.presence.join(name, gap.String(), access.Identity{})
+			h.presence.join(name, gap.String(), access.Anonymous)
 			h.presence.gone(gap.String())
 			if h.presence.members.Load() == 0 {
 				t.Errorf("after %v: it left at once", gap)

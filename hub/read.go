@@ -36,11 +36,41 @@ func (c *Conn) read() error {
 			return fmt.Errorf("binary frame")
 		}
 		c.inMessage = true
+		c.begun.CompareAndSwap(0, time.Now().UnixNano())
 		if err := c.readMessage(r); err != nil {
 			return err
 		}
 		c.inMessage = false
+		if !c.frames.between() {
+			c.begun.Store(time.Now().UnixNano()) // a part of the next has come with it
+		}
 	}
+}
+
+// messageTimeout is how long a client may take over a message, from its first byte to its last, and over a control frame.
+const messageTimeout = 30 * time.Second
+
+// noteBegun remembers since when the client has been at a message or frame. ended tells that a frame has just ended: where that was no
+// part of a message, what has come of the next is new.
+func (c *Conn) noteBegun(now int64, ended bool) {
+	switch {
+	case c.frames.between() && !c.inMessage:
+		c.begun.Store(0)
+	case ended && !c.inMessage:
+		c.begun.Store(now)
+	default:
+		c.begun.CompareAndSwap(0, now)
+	}
+}
+
+// dawdles ends the connection of a client that takes too long over a message.
+func (c *Conn) dawdles(now time.Time) bool {
+	begun := c.begun.Load()
+	if begun == 0 || now.Sub(time.Unix(0, begun)) <= messageTimeout {
+		return false
+	}
+	c.Close(protocol.ClosePolicy, "the message took too long")
+	return true
 }
 
 func (c *Conn) readMessage(r io.Reader) error {
@@ -72,6 +102,7 @@ func (c *Conn) readMessage(r io.Reader) error {
 
 // receive hands one message to the receiver, and waits until the client has taken enough of the answers for another.
 func (c *Conn) receive(msg []byte) {
+	c.begun.Store(0) // while it is handled the client waits, and not the server
 	c.heard.Store(true)
 	c.handling.Store(true)
 	c.received.Add(1)

@@ -35,10 +35,21 @@ type Settings struct {
 // Rule is what holds for the channels of one pattern.
 type Rule struct {
 	Pattern  protocol.Pattern
+	Own      access.Own // which of its channels are a client's own, and no other's
 	History  Retention
 	Presence bool // who is subscribed is kept and told
 	Queue    flow.Class
 	Allow    access.Rules
+}
+
+// Allows tells whether a client may do something with a channel that the rule holds for. It allocates nothing.
+func (r *Rule) Allows(verb access.Verb, id *access.Identity, channel string) bool {
+	return r.Allow.Allow(verb, id) && r.Own.Holds(id, channel)
+}
+
+// AllowsAll tells the same of all channels of a pattern which the rule contains.
+func (r *Rule) AllowsAll(verb access.Verb, id *access.Identity, p protocol.Pattern) bool {
+	return r.Allow.Allow(verb, id) && r.Own.HoldsAll(id, p)
 }
 
 // Retention is how much of a channel is kept: at most Messages, none older than Age.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 )
 
@@ -162,7 +163,7 @@ func (s *shard) deliver(m *Message) {
 			if c.mark == m.Sequence || m.Offset > 0 && c.catching {
 				continue
 			}
-			if sub.rule != m.Rule && !m.Rule.Allow.Subscribe.Allow(c.identity) {
+			if sub.rule != m.Rule && !m.Rule.Allows(access.Subscribe, c.Identity(), m.Channel) {
 				continue
 			}
 			c.mark = m.Sequence

@@ -40,10 +40,12 @@ func (s *socket) Read(p []byte) (n int, err error) {
 		n, err = s.readSocket(p)
 	}
 	if n > 0 {
-		s.lastRead.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		s.lastRead.Store(now)
 		s.receivedB.Add(uint64(n))
-		s.frames.feed(p[:n])
+		ended := s.frames.feed(p[:n])
 		s.judgeFrames()
+		s.noteBegun(now, ended)
 	}
 	return n, err
 }

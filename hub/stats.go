@@ -18,10 +18,13 @@ type Stats struct {
 	Dropped          uint64 `json:"messages_dropped_total"`   // and those of them that were dropped
 	Conflated        uint64 `json:"messages_conflated_total"` // and those that a newer one of their channel replaced
 	QueuedBytes      int64  `json:"bytes_queued"`
-	TooSlow          uint64 `json:"connections_stalled_total"`   // closed because a socket took nothing
-	Shed             uint64 `json:"connections_shed_total"`      // closed because the hub held too much
-	Unhealthy        uint64 `json:"connections_unhealthy_total"` // closed because too much was dropped for them
-	CaughtUp         uint64 `json:"blocked_total"`               // times that the policy block stopped feeding a connection
+	TooSlow          uint64 `json:"connections_stalled_total"`         // closed because a socket took nothing
+	Shed             uint64 `json:"connections_shed_total"`            // closed because the hub held too much
+	Unhealthy        uint64 `json:"connections_unhealthy_total"`       // closed because too much was dropped for them
+	Overdue          uint64 `json:"connections_unauthenticated_total"` // closed because no token was shown in time
+	Unidentified     uint64 `json:"tokens_refused_total"`              // before the upgrade and on connections
+	Disconnected     uint64 `json:"connections_disconnected_total"`    // closed by an operator
+	CaughtUp         uint64 `json:"blocked_total"`                     // times that the policy block stopped feeding a connection
 	MessagesInFlight int64  `json:"messages_in_flight"`
 	Members          int64  `json:"presence_members"` // subscriptions that presence counts
 }
@@ -32,6 +35,7 @@ func (h *Hub) Stats() Stats {
 		Accepted: h.stats.accepted.Load(), Received: h.stats.received.Load(), Published: h.stats.published.Load(),
 		Duplicates: h.stats.duplicates.Load(), QueuedBytes: h.queued.Load(), TooSlow: h.stats.slow.Load(),
 		Shed: h.stats.shed.Load(), Unhealthy: h.stats.unhealthy.Load(), CaughtUp: h.stats.blocked.Load(),
+		Overdue: h.stats.overdue.Load(), Disconnected: h.stats.disconnected.Load(), Unidentified: h.stats.unidentified.Load(),
 		Members: h.presence.members.Load(), MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)),
 	}
 	h.mu.Lock()

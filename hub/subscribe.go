@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -153,7 +154,7 @@ func (s *shard) allowed(c *Conn, messages []*Message) []*Message {
 	settings := s.hub.Settings()
 	out := make([]*Message, 0, len(messages))
 	for _, m := range messages {
-		if rule := settings.RuleFor(m.Channel); rule != nil && rule.Allow.Subscribe.Allow(c.identity) {
+		if rule := settings.RuleFor(m.Channel); rule != nil && rule.Allows(access.Subscribe, c.Identity(), m.Channel) {
 			out = append(out, m)
 		}
 	}
@@ -188,7 +189,7 @@ func (s *shard) tellTrimmed(c *Conn, trims []Trim, answered bool) {
 			s.tellForgotten(c, t.Through, answered)
 			continue
 		}
-		if rule := s.hub.Settings().RuleFor(t.Channel); rule == nil || !rule.Allow.Subscribe.Allow(c.identity) {
+		if rule := s.hub.Settings().RuleFor(t.Channel); rule == nil || !rule.Allows(access.Subscribe, c.Identity(), t.Channel) {
 			continue
 		}
 		if c.told[t.Channel] < t.Through && c.due(t.Channel, t.Through) != nil {

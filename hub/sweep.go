@@ -59,6 +59,9 @@ func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
 		c.ws.SetReadLimit(c.limit)
 	}
 	c.rouse()
+	if c.overdue(now) || c.dawdles(now) {
+		return
+	}
 	silent := min(now.Sub(time.Unix(0, c.lastRead.Load())), now.Sub(s.beat.since))
 	if silent > settings.HeartbeatTimeout {
 		c.Close(closeHeartbeat, "no heartbeat in time")
@@ -109,7 +112,7 @@ func (s *shard) judge(c *Conn, settings *Settings) {
 		if !c.warned {
 			c.warned = true
 			s.hub.log.Warn("client is slow: messages are dropped", zap.String("hub", s.hub.name),
-				zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address), zap.String("user", c.identity.User),
+				zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address), zap.String("user", c.Identity().User),
 				zap.Uint64("offered", counts.Offered), zap.Uint64("dropped", counts.Dropped))
 		}
 	}

@@ -111,6 +111,11 @@ func (p Pattern) Match(name string) bool {
 	if !p.wild {
 		return p.text == name
 	}
+	return p.match(name, nil)
+}
+
+// match is Match of the pattern with a filling in it; nil fills nothing.
+func (p Pattern) match(name string, f *Filling) bool {
 	sep := separator(name)
 	if sep != 0 && p.sep != 0 && sep != p.sep {
 		return false
@@ -123,17 +128,20 @@ func (p Pattern) Match(name string) bool {
 		} else {
 			segment, rest, more = strings.Cut(rest, string(sep))
 		}
-		state = p.step(state, segment)
+		state = p.step(state, segment, f)
 	}
 	return state&(1<<len(p.segments)) != 0
 }
 
 // step moves a set of places over one segment. Bit i stands for: the first i parts of the pattern are used up.
-func (p Pattern) step(state uint32, segment string) uint32 {
+func (p Pattern) step(state uint32, segment string, f *Filling) uint32 {
 	var next uint32
 	for i, part := range p.segments {
 		if state&(1<<i) == 0 {
 			continue
+		}
+		if f != nil && f[i] != "" {
+			part = f[i]
 		}
 		switch part {
 		case "**":
@@ -191,7 +199,7 @@ func (p Pattern) Contains(q Pattern) bool {
 			if steps++; steps > maxContainSteps {
 				return false
 			}
-			next := pair{q.step(at.q, segment), p.step(at.p, segment)}
+			next := pair{q.step(at.q, segment, nil), p.step(at.p, segment, nil)}
 			if next.q == 0 || seen[next] {
 				continue
 			}

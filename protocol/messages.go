@@ -106,6 +106,15 @@ func AppendWelcome(dst []byte, w Welcome) []byte {
 	return append(AppendTime(appendName(dst, "server_time"), w.Now), '}')
 }
 
+// AppendAuthenticated appends `authenticated`; the zero time is for a user without an end.
+func AppendAuthenticated(dst []byte, id ID, user string, expires time.Time) []byte {
+	dst = appendText(appendID(begin(dst, "authenticated"), id), "user", user)
+	if !expires.IsZero() {
+		dst = AppendTime(appendName(dst, "expires_at"), expires)
+	}
+	return append(dst, '}')
+}
+
 func appendPosition(dst []byte, p Position) []byte {
 	return appendUint(appendText(dst, "epoch", p.Epoch), "offset", p.Offset)
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -15,7 +16,7 @@ func forbidden() *protocol.Error {
 
 // subscribe checks each channel by itself: what is wrong with one is told with its name and does not hinder the others.
 func (s *Session) subscribe(req protocol.Request) {
-	settings := s.env.Hub.Settings()
+	settings, identity := s.env.Hub.Settings(), s.conn.Identity()
 	ask := hub.Subscribe{ID: req.ID, Since: req.Since, Last: min(req.History, maxHistory), Presence: req.Presence}
 	seen := make(map[string]bool, len(req.Channels))
 	for _, channel := range req.Channels {
@@ -26,11 +27,11 @@ func (s *Session) subscribe(req protocol.Request) {
 		}
 		rule := settings.RuleOf(pattern)
 		switch {
-		case rule == nil || !rule.Allow.Subscribe.Allow(s.conn.Identity()):
+		case rule == nil || !rule.AllowsAll(access.Subscribe, identity, pattern):
 			s.fail(req, channel, forbidden())
 		case req.History > 0 && !rule.History.Keeps():
 			s.fail(req, channel, noHistory())
-		case req.Presence && !s.mayPresence(rule):
+		case req.Presence && !(rule.Presence && rule.AllowsAll(access.Presence, identity, pattern)):
 			s.fail(req, channel, noPresence())
 		case !seen[channel]:
 			seen[channel] = true
@@ -41,11 +42,6 @@ func (s *Session) subscribe(req protocol.Request) {
 	if len(ask.Patterns) > 0 {
 		s.conn.Subscribe(s.ctx, ask)
 	}
-}
-
-// mayPresence tells whether the client may see who is in the channels of a rule.
-func (s *Session) mayPresence(rule *hub.Rule) bool {
-	return rule.Presence && rule.Allow.Presence.Allow(s.conn.Identity())
 }
 
 // noPresence does not say whether presence is not kept or not for this client.
@@ -60,7 +56,7 @@ func (s *Session) presence(req protocol.Request) {
 		return
 	}
 	rule := s.env.Hub.Settings().RuleFor(channel)
-	if rule == nil || !s.mayPresence(rule) {
+	if rule == nil || !rule.Presence || !rule.Allows(access.Presence, s.conn.Identity(), channel) {
 		s.fail(req, channel, noPresence())
 		return
 	}
@@ -96,7 +92,7 @@ func (s *Session) publish(req protocol.Request) {
 		return
 	}
 	rule := s.env.Hub.Settings().RuleFor(channel)
-	if rule == nil || !rule.Allow.Publish.Allow(s.conn.Identity()) {
+	if rule == nil || !rule.Allows(access.Publish, s.conn.Identity(), channel) {
 		s.fail(req, channel, forbidden())
 		return
 	}
@@ -119,7 +115,7 @@ func (s *Session) history(req protocol.Request) {
 		return
 	}
 	rule := s.env.Hub.Settings().RuleFor(channel)
-	if rule == nil || !rule.Allow.History.Allow(s.conn.Identity()) {
+	if rule == nil || !rule.Allows(access.History, s.conn.Identity(), channel) {
 		s.fail(req, channel, forbidden())
 		return
 	}

@@ -26,6 +26,8 @@ type Config struct {
 	// Catalog holds the named queries; QueryAccess says by name who may run them.
 	Catalog     *stream.Catalog
 	QueryAccess map[string]access.Terms
+	// Tokens verifies the tokens that clients show by message; nil where none are taken.
+	Tokens *access.Tokens
 	// Streams are the limits of query streams.
 	Streams stream.Options
 }
@@ -36,6 +38,17 @@ type Env struct {
 	Streams *stream.Registry
 	Config  atomic.Pointer[Config]
 	Log     *zap.Logger
+	// Revocations are those of the hub.
+	Revocations *access.Revocations
+}
+
+// Client is what the upgrade request says of a client.
+type Client struct {
+	// Bound gives the values of query parameters that clients cannot set, by query and parameter, for whoever the client is at the
+	// moment. nil where there are none.
+	Bound func(*access.Identity) map[string]map[string]string
+	// MustAuthenticate allows the client nothing but ping until it has.
+	MustAuthenticate bool
 }
 
 // Bounds against clients that send mostly what cannot be done.
@@ -60,9 +73,11 @@ type Session struct {
 	streams *stream.Group
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelFunc
-	bound   map[string]map[string]string // values of parameters that the configuration binds, by query
+	client  Client
 
 	// Owned by the connection's read goroutine.
+	bound    map[string]map[string]string // values of parameters that the configuration binds, by query
+	awaited  bool                         // the client must authenticate first
 	limiter  *rate.Limiter
 	config   *Config
 	failures []time.Time // of the latest requests that failed, oldest first
@@ -70,10 +85,10 @@ type Session struct {
 	out      []byte      // answers are built here
 }
 
-// New makes the session of a connection. bound are the values of query parameters that clients cannot set, taken from the request,
-// by query and parameter.
-func New(env *Env, conn *hub.Conn, bound map[string]map[string]string) *Session {
-	s := &Session{env: env, conn: conn, bound: bound}
+// New makes the session of a connection.
+func New(env *Env, conn *hub.Conn, client Client) *Session {
+	s := &Session{env: env, conn: conn, client: client, awaited: client.MustAuthenticate}
+	s.bind()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	owner := stream.Owner{ConnectionID: conn.ID(), User: conn.Identity().User}
 	s.streams = env.Streams.NewGroup(owner, sender{conn})
@@ -145,6 +160,10 @@ func (s *Session) refresh() {
 }
 
 func (s *Session) handle(req protocol.Request) {
+	if s.awaited && !mayGoFirst(req.Type) {
+		s.fail(req, "", protocol.Errorf(protocol.Unauthenticated, `send "authenticate" first`))
+		return
+	}
 	switch req.Type {
 	case protocol.TypeSubscribe:
 		s.subscribe(req)
@@ -168,7 +187,7 @@ func (s *Session) handle(req protocol.Request) {
 		s.reply(protocol.AppendPong(s.out[:0], time.Now(), req.ID))
 	case protocol.TypePong, protocol.TypeMessage:
 	case protocol.TypeAuthenticate:
-		s.fail(req, "", protocol.Errorf(protocol.Unauthenticated, "this site takes no tokens"))
+		s.authenticate(req)
 	default: // watch, unwatch: known to the protocol, not to this version
 		s.fail(req, "", protocol.Errorf(protocol.UnknownType, "this server does not offer %q", req.Type))
 	}

@@ -133,8 +133,8 @@ func (s *stream) log() *zap.Logger {
 	return s.group.registry.log.With(
 		zap.String("query", s.name),
 		zap.String("stream_id", s.id),
-		zap.String("connection_id", s.group.owner.ConnectionID),
-		zap.String("user", s.group.owner.User),
+		zap.String("connection_id", s.owner.ConnectionID),
+		zap.String("user", s.owner.User),
 	)
 }
 

@@ -66,7 +66,7 @@ func (g *Group) Start(req Request) error {
 	if err != nil {
 		return err
 	}
-	s.group, s.started = g, time.Now()
+	s.group, s.owner, s.started = g, g.owner, time.Now()
 	if from == nil {
 		s.id = uuid.NewString()
 		s.left = &remains{

@@ -204,8 +204,8 @@ func (s *stream) info(now time.Time) Info {
 	status := s.status(now)
 	return Info{
 		StreamID:     s.id,
-		ConnectionID: s.group.owner.ConnectionID,
-		User:         s.group.owner.User,
+		ConnectionID: s.owner.ConnectionID,
+		User:         s.owner.User,
 		Query:        s.name,
 		Status:       status.Status,
 		Progress:     status.Progress,

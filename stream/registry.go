@@ -123,7 +123,7 @@ func (r *Registry) Cancel(streamID string) bool {
 // add takes a place for s, and what remains of the stream that it resumes; the error is a *protocol.Error. A stream that is taken over
 // gives its place to s.
 func (r *Registry) add(s *stream) error {
-	user := s.group.owner.User
+	user := s.owner.User
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.resume != nil {
@@ -165,7 +165,7 @@ func (r *Registry) remove(s *stream, end *ending) {
 			r.shelf.put(s.left, time.Now(), r.sweepShelf)
 		}
 	}
-	if user := s.group.owner.User; user != "" {
+	if user := s.owner.User; user != "" {
 		if r.users[user]--; r.users[user] == 0 {
 			delete(r.users, user)
 		}

@@ -41,6 +41,7 @@ type stream struct {
 	told      chan struct{} // closed once the client has been told of the ending, as far as it can be
 	credit    *flow.Credit  // nil: the throttle rules
 	group     *Group
+	owner     Owner // when it started
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
 	cancel    context.CancelCauseFunc
@@ -117,7 +118,7 @@ func (s *stream) runQuery(at mark) (err error) {
 		Args:         s.args,
 		Total:        orDefault(s.query.Total, TotalNone),
 		Int64Strings: s.query.Int64Strings,
-		User:         s.group.owner.User,
+		User:         s.owner.User,
 	})
 	if err != nil {
 		return err

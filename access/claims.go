@@ -1,0 +1,84 @@
+package access
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxUserBytes is how long a user's name may be.
+const MaxUserBytes = 256
+
+// ValidUser tells whether a user may have this name.
+func ValidUser(name string) bool {
+	return name != "" && len(name) <= MaxUserBytes && utf8.ValidString(name) && strings.IndexFunc(name, unicode.IsControl) < 0
+}
+
+// lookup finds a claim by its name, or where there is none, by the names of the objects that lead to it, with dots between.
+func lookup(claims map[string]any, name string) any {
+	if value, ok := claims[name]; ok {
+		return value
+	}
+	var at any = claims
+	for part := range strings.SplitSeq(name, ".") {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return nil
+		}
+		at = object[part]
+	}
+	return at
+}
+
+// textOf is a claim's text: a string, number or boolean; of all else it is empty.
+func textOf(claim any) string {
+	switch value := claim.(type) {
+	case string:
+		return value
+	case json.Number:
+		return value.String()
+	case bool:
+		return strconv.FormatBool(value)
+	}
+	return ""
+}
+
+// rolesOf reads an array of strings, or a string of names with spaces between.
+func rolesOf(claim any) []string {
+	switch value := claim.(type) {
+	case string:
+		return strings.Fields(value)
+	case []any:
+		var roles []string
+		for _, item := range value {
+			if role, ok := item.(string); ok && role != "" {
+				roles = append(roles, role)
+			}
+		}
+		return roles
+	}
+	return nil
+}
+
+// lastSecond is the last that a timestamp of the protocol can tell: 9999-12-31T23:59:59Z.
+const lastSecond = 253402300799
+
+// timeOf reads seconds since 1970; the zero time where there are none. What lies beyond the year 9999 is cut to its end.
+func timeOf(claim any) (t time.Time, ok bool) {
+	if claim == nil {
+		return time.Time{}, true
+	}
+	number, ok := claim.(json.Number)
+	if !ok {
+		return time.Time{}, false
+	}
+	seconds, err := number.Float64()
+	if err != nil || math.IsNaN(seconds) || seconds < 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(min(seconds, lastSecond)), 0), true
+}

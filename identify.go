@@ -1,0 +1,104 @@
+package neuroquantumws
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+)
+
+// revokedReason is what a client is told whose user's tokens were revoked.
+const revokedReason = "disconnected by an operator"
+
+// Why a request is refused before the upgrade, beside the refusals of tokens.
+var (
+	errNoToken = errors.New("no token, and one is required")
+	errTicket  = errors.New("the ticket was used, has run out or never was")
+	errUser    = errors.New("the user has a name that cannot be used")
+)
+
+// identify says who the client of an upgrade request is. shown tells that it has shown a token or a ticket; what it shows must be valid.
+func (h *Handler) identify(r *http.Request, repl *caddy.Replacer) (id *access.Identity, shown bool, err error) {
+	cookie := ""
+	if h.JWT != nil {
+		cookie = h.JWT.Cookie
+	}
+	found := findCredential(r, h.tokens != nil, cookie, h.origins.trust(r))
+	switch {
+	case found.kind == inTicket:
+		id, ok := h.pooled.tickets.Redeem(found.text)
+		if !ok {
+			return nil, true, errTicket
+		}
+		return id, true, h.unlessRevoked(id)
+	case found.kind != noCredential:
+		id, err := h.tokens.Verify(r.Context(), found.text)
+		if err != nil {
+			return nil, true, err
+		}
+		return id, true, h.unlessRevoked(id)
+	case h.JWT != nil && h.JWT.Required == requiredUpgrade:
+		return nil, false, errNoToken
+	case h.JWT != nil && h.JWT.Required == requiredMessage:
+		return access.Anonymous, false, nil // whatever else the request says
+	}
+	name := repl.ReplaceAll(h.User, "")
+	if name == "" {
+		return access.Anonymous, false, nil
+	}
+	if !access.ValidUser(name) {
+		return nil, false, errUser
+	}
+	return &access.Identity{User: strings.Clone(name), Issued: time.Now()}, false, nil
+}
+
+func (h *Handler) unlessRevoked(id *access.Identity) error {
+	if h.pooled.revocations.Revoked(id) {
+		return access.Revoked
+	}
+	return nil
+}
+
+// refuseUnidentified answers a request whose client cannot be let in as who it says it is.
+func (h *Handler) refuseUnidentified(w http.ResponseWriter, err error, address string) {
+	h.pooled.hub.CountUnidentified()
+	h.log.Debug("not authenticated", zap.String("hub", h.name), zap.String("client_ip", address), zap.Error(err))
+	if errors.Is(err, access.Unavailable) {
+		refuse(w, http.StatusServiceUnavailable, "KEYS_UNAVAILABLE", "tokens cannot be verified at the moment", retryAfter)
+		return
+	}
+	text, challenge := "the token is not valid", `Bearer error="invalid_token"`
+	switch {
+	case errors.Is(err, errNoToken):
+		text, challenge = "a token is required", "Bearer"
+	case errors.Is(err, errTicket):
+		text = "the ticket is not valid"
+	case errors.Is(err, errUser):
+		text = "this user name cannot be used"
+	case errors.Is(err, access.Expired):
+		text = "the token has expired"
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	refuse(w, http.StatusUnauthorized, "WEBSOCKET_AUTH_REQUIRED", text, 0)
+}
+
+// ipv6Prefix is the part of an IPv6 address that one customer of a provider is given: of the rest they choose at will.
+const ipv6Prefix = 64
+
+// limitKey is what connections from an address are counted under.
+func limitKey(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip.String()
+	}
+	return netip.PrefixFrom(ip, ipv6Prefix).Masked().String()
+}

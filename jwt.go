@@ -1,0 +1,243 @@
+package neuroquantumws
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
+)
+
+// When a token must be there.
+const (
+	requiredUpgrade = "upgrade"
+	requiredMessage = "message"
+)
+
+// JWT says which JSON web tokens clients may show, and where. A token that is shown and not valid is refused: its client is never taken
+// for an anonymous one.
+type JWT struct {
+	// What tokens are verified with: a secret for HS256 and its like, otherwise a public key or certificate in PEM, base64 or a file. May
+	// be marked with file: or base64:, and may hold placeholders such as {env.JWT_KEY}.
+	Key string `json:"key,omitempty"`
+	// Where the issuer publishes its keys instead. They are fetched again every 10 minutes, and when a token names one that is not known.
+	JWKS string `json:"jwks,omitempty"`
+	// The algorithms that are taken. Default: HS256 for a secret, the usual one for a public key, RS256, ES256 and EdDSA with jwks.
+	Algorithms []string `json:"algorithms,omitempty"`
+	// The iss that tokens must have. Default: any.
+	Issuer string `json:"issuer,omitempty"`
+	// Of these tokens must have one in aud. Default: any.
+	Audience []string `json:"audience,omitempty"`
+	// The claim that names the user; within objects with dots between. Default: sub.
+	UserClaim string `json:"user_claim,omitempty"`
+	// The claim with the user's roles: an array, or a string with spaces between. Default: roles.
+	RolesClaim string `json:"roles_claim,omitempty"`
+	// The cookie that may hold a token. It counts only in requests of pages whose origin is allowed by name or the same. Default: none.
+	Cookie string `json:"cookie,omitempty"`
+	// upgrade: without a token there is no connection. message: the connection opens, and its client must authenticate within
+	// auth_timeout. Default: clients may be anonymous.
+	Required string `json:"required,omitempty"`
+	// How far the clocks of issuer and server may differ; at most 25s. Default: 10s.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+}
+
+// validate checks what can be known without reading keys.
+func (j *JWT) validate() error {
+	if (j.Key == "") == (j.JWKS == "") {
+		return errors.New("jwt: give key or jwks, and one of them only")
+	}
+	for _, name := range j.Algorithms {
+		if err := access.CheckAlgorithm(name); err != nil {
+			return fmt.Errorf("jwt: algorithms: %w", err)
+		}
+		if j.JWKS != "" && strings.HasPrefix(name, "HS") {
+			return fmt.Errorf("jwt: algorithms: %s needs a shared secret, and jwks are public", name)
+		}
+	}
+	switch {
+	case j.Required != "" && j.Required != requiredUpgrade && j.Required != requiredMessage:
+		return errors.New("jwt: required must be upgrade or message")
+	case j.Leeway < 0 || time.Duration(j.Leeway) > access.MaxLeeway:
+		return fmt.Errorf("jwt: leeway must be at most %s", access.MaxLeeway)
+	case strings.ContainsAny(j.Cookie, " \t;,=\""):
+		return errors.New("jwt: cookie: this cannot be the name of a cookie")
+	}
+	return nil
+}
+
+// keySets holds the issuers' key sets of this process by their addresses, so that a set outlives a reload.
+var keySets = caddy.NewUsagePool()
+
+// pooledKeys is a key set in the pool.
+type pooledKeys struct{ *access.KeySet }
+
+// Destruct implements caddy.Destructor.
+func (p pooledKeys) Destruct() error { p.Close(); return nil }
+
+// compileTokens makes the verifier of the configuration, nil where there is none. claims are those that are used elsewhere in it.
+func (h *Handler) compileTokens(claims []string) (*access.Tokens, error) {
+	j := h.JWT
+	if j == nil {
+		return nil, nil
+	}
+	if err := j.validate(); err != nil {
+		return nil, err
+	}
+	repl := caddy.NewReplacer()
+	o := access.TokenOptions{
+		Algorithms: j.Algorithms, Issuer: repl.ReplaceAll(j.Issuer, ""), UserClaim: j.UserClaim, RolesClaim: j.RolesClaim, Claims: claims,
+		Leeway: time.Duration(orDefault(j.Leeway, caddy.Duration(access.DefaultLeeway))),
+	}
+	for _, audience := range j.Audience {
+		o.Audience = append(o.Audience, repl.ReplaceAll(audience, ""))
+	}
+	if j.Issuer != "" && o.Issuer == "" || slices.Contains(o.Audience, "") {
+		return nil, errors.New("jwt: issuer and audience must not be empty")
+	}
+	if err := h.loadKeys(&o, repl); err != nil {
+		return nil, fmt.Errorf("jwt: %w", err)
+	}
+	if len(o.Audience) == 0 && j.JWKS != "" {
+		h.log.Warn("jwt: without audience, tokens that the issuer made for other services are taken, too", zap.String("hub", h.name))
+	}
+	tokens, err := access.NewTokens(o)
+	if err != nil {
+		return nil, fmt.Errorf("jwt: %w", err)
+	}
+	return tokens, nil
+}
+
+// loadKeys reads the key, or takes up the key set. It does not wait for the issuer.
+func (h *Handler) loadKeys(o *access.TokenOptions, repl *caddy.Replacer) error {
+	if h.JWT.Key != "" {
+		keys, algorithms, weak, err := access.ParseKey(repl.ReplaceAll(h.JWT.Key, ""), o.Algorithms)
+		if err != nil {
+			return err
+		}
+		if weak {
+			h.log.Warn("jwt: the key is shorter than its hash: whoever has a token may find it by trying", zap.String("hub", h.name))
+		}
+		o.Keys, o.Algorithms = keys, algorithms
+		return nil
+	}
+	address := repl.ReplaceAll(h.JWT.JWKS, "")
+	if strings.HasPrefix(address, "http:") {
+		h.log.Warn("jwt: the issuer's keys come without TLS: whoever is on the way can replace them", zap.String("hub", h.name))
+	}
+	pooled, loaded, err := keySets.LoadOrNew(address, func() (caddy.Destructor, error) {
+		set, err := access.OpenKeySet(address, h.log)
+		return pooledKeys{set}, err
+	})
+	if err != nil {
+		return err
+	}
+	h.keySet = address
+	set := pooled.(pooledKeys)
+	if loaded {
+		set.SetLog(h.log)
+	}
+	o.Keys = set
+	if len(o.Algorithms) == 0 {
+		o.Algorithms = []string{"RS256", "ES256", "EdDSA"}
+	}
+	return nil
+}
+
+// closeKeys lets go of the key set.
+func (h *Handler) closeKeys() error {
+	if h.keySet == "" {
+		return nil
+	}
+	_, err := keySets.Delete(h.keySet)
+	h.keySet = ""
+	return err
+}
+
+// claimsInUse are those that the configuration names in channel patterns, in bind and in metadata.
+func (h *Handler) claimsInUse() ([]string, error) {
+	var claims []string
+	note := func(placeholders ...string) {
+		for _, name := range placeholders {
+			if claim := access.ClaimOf(name); claim != "" && !slices.Contains(claims, claim) {
+				claims = append(claims, claim)
+			}
+		}
+	}
+	for _, c := range h.Channel {
+		_, own, err := access.ParsePattern(c.Pattern)
+		if err != nil {
+			return nil, err
+		}
+		note(own.Placeholders()...)
+	}
+	for _, q := range h.Query {
+		for _, p := range q.Param {
+			note(placeholdersIn(p.Bind)...)
+		}
+	}
+	for _, text := range h.Metadata {
+		note(placeholdersIn(text)...)
+	}
+	slices.Sort(claims)
+	return claims, nil
+}
+
+func (h *Handler) unmarshalJWT(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("jwt: it takes a block and no arguments")
+	}
+	h.JWT = new(JWT)
+	j := h.JWT
+	err := options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
+		texts := map[string]*string{
+			"key": &j.Key, "jwks": &j.JWKS, "issuer": &j.Issuer, "user_claim": &j.UserClaim, "roles_claim": &j.RolesClaim,
+			"cookie": &j.Cookie,
+		}
+		if to := texts[name]; to != nil {
+			return true, args(d, text(to))
+		}
+		switch name {
+		case "algorithms", "audience":
+			given := d.RemainingArgs()
+			if len(given) == 0 || slices.Contains(given, "") {
+				return true, d.Errf("%s: give at least one, and none that is empty", name)
+			}
+			if name == "audience" {
+				j.Audience = given
+				return true, nil
+			}
+			j.Algorithms = given
+			for _, algorithm := range given {
+				if err := access.CheckAlgorithm(algorithm); err != nil {
+					return true, d.Errf("algorithms: %v", err)
+				}
+			}
+			return true, nil
+		case "leeway":
+			return true, args(d, duration(&j.Leeway))
+		case "required":
+			j.Required = requiredUpgrade
+			return true, argsOr(d, 0, func(value string) string {
+				j.Required = value
+				if value != requiredMessage {
+					return "must be message, or left out"
+				}
+				return ""
+			})
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := j.validate(); err != nil {
+		return d.Err(err.Error())
+	}
+	return nil
+}
