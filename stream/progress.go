@@ -206,7 +206,7 @@ func (s *stream) info(now time.Time) Info {
 		StreamID:     s.id,
 		ConnectionID: s.group.owner.ConnectionID,
 		User:         s.group.owner.User,
-		Query:        s.name,
+		Query:        s.query.Name,
 		Status:       status.Status,
 		Progress:     status.Progress,
 		Rows:         status.Rows,

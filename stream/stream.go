@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -78,6 +80,9 @@ func (s *stream) execute() (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if s.query.RawText != "" {
+		s.log().Debug("a client's own statement", zap.String("sql", s.query.RawText))
+	}
 	rows, err := s.query.Statement.Query(s.ctx, Run{
 		Args:         s.args,
 		Total:        orDefault(s.query.Total, TotalNone),
