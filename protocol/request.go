@@ -57,6 +57,7 @@ type Request struct {
 	Key  string         // publish
 
 	Query     string         // stream_query
+	Source    string         // stream_query: where a client's own statement runs
 	Params    jsontext.Value // stream_query: an object
 	BatchSize int            // stream_query
 	Credits   int            // stream_query; also batches of credit
@@ -71,7 +72,7 @@ type Request struct {
 type members struct {
 	typ, id, channel, channels, since, history, presence, limit, data, key jsontext.Value
 	query, params, batchSize, credits, format, resume, streamID, queryID   jsontext.Value
-	batches, token                                                         jsontext.Value
+	batches, token, source                                                 jsontext.Value
 
 	twice string // one that stands there more than once; its first value is kept
 }
@@ -118,6 +119,8 @@ func (m *members) field(name string) *jsontext.Value {
 		return &m.batches
 	case "token":
 		return &m.token
+	case "source":
+		return &m.source
 	}
 	return nil
 }
@@ -294,6 +297,11 @@ func (r *Request) fillQuery(m *members) (err *Error) {
 			return Errorf(InvalidParams, `"params" must be an object`)
 		}
 		r.Params = m.params
+	}
+	if !isNull(m.source) {
+		if r.Source, err = m.str("source", m.source); err != nil {
+			return err
+		}
 	}
 	if r.BatchSize, err = m.integer("batch_size", m.batchSize); err != nil {
 		return err

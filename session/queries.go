@@ -6,13 +6,9 @@ import (
 )
 
 func (s *Session) streamQuery(req protocol.Request) {
-	query, err := s.config.Catalog.Lookup(req.Query)
+	query, err := s.findQuery(req)
 	if err != nil {
 		s.fail(req, "", s.presentable(err))
-		return
-	}
-	if !s.config.QueryAccess[req.Query].Allow(s.conn.Identity()) {
-		s.fail(req, "", protocol.Errorf(protocol.Forbidden, "this query is not open to you"))
 		return
 	}
 	if req.Resume != nil {

@@ -25,6 +25,8 @@ type Config struct {
 	// Catalog holds the named queries; QueryAccess says by name who may run them.
 	Catalog     *stream.Catalog
 	QueryAccess map[string]access.Terms
+	// RawSQL are the sources that clients may send statements of their own to, in the configuration's order.
+	RawSQL []RawSQL
 	// Streams are the limits of query streams.
 	Streams stream.Options
 }

@@ -53,6 +53,7 @@ func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, err
 	if err != nil {
 		return nil, err
 	}
+	t.raw = s.raw
 	r := &rows{statement: s, tx: t, kind: stream.KindUnknown, quoted: run.Int64Strings}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	patience := time.Duration(s.source.FirstRowTimeout)
