@@ -53,12 +53,12 @@ func (s *Source) prepare(text stream.Text, params []stream.Param) (*statement, e
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(params, func(p stream.Param) bool { return p.Name == name }) {
-			return nil, fmt.Errorf("parameter %s is not declared", name)
+			return nil, stream.BadParam("there is no parameter %s", name)
 		}
 	}
 	for _, p := range params {
 		if !slices.Contains(names, p.Name) {
-			return nil, fmt.Errorf("parameter %s is declared but not used", p.Name)
+			return nil, stream.BadParam("parameter %s is not used by the statement", p.Name)
 		}
 	}
 	return st, nil
