@@ -52,6 +52,11 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/dml
+	go test -run '^$$' -fuzz '^FuzzSelect$$' -fuzztime $(FUZZTIME) ./internal/dml
+	go test -run '^$$' -fuzz '^FuzzRawParams$$' -fuzztime $(FUZZTIME) ./stream
+	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/sqlite
+	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/httpapi
+	go test -run '^$$' -fuzz '^FuzzHeader$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzLiteral$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzTemplates$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzAnswer$$' -fuzztime $(FUZZTIME) ./source/httpapi

@@ -30,8 +30,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // later are the options of the contract that this version does not have. They are refused by name, so that nobody takes one for a
 // misspelling, or believes that it works.
 var later = map[string]bool{
-	"max_watches": true, "allow_raw_sql": true,
-	"watch": true, "table": true, "on": true,
+	"max_watches": true,
+	"watch":       true, "table": true, "on": true,
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -110,6 +110,7 @@ var later = map[string]bool{
 //			publish <channel>
 //			replay  <interval> [<rows>]
 //		}
+//		allow_raw_sql <source> <terms...>
 //	}
 //
 // Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated,
@@ -119,7 +120,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if err := options(d, 0, h.option); err != nil {
+	var raw []caddyfile.Dispenser
+	err := options(d, 0, func(d *caddyfile.Dispenser, name string) (bool, error) {
+		if name == "allow_raw_sql" {
+			raw = append(raw, *d)
+			return true, h.unmarshalRawSQL(d)
+		}
+		return h.option(d, name)
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.checkRawSQL(raw); err != nil {
 		return err
 	}
 	// Only now is it known whether the queue's policy fits every channel.
@@ -131,8 +143,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // repeatable options may stand more than once: each names another thing. In a query or feed there is one source.
 var repeatable = map[bool]map[string]bool{
-	true:  {"channel": true, "source": true, "query": true, "feed": true, "metadata": true}, // in the directive
-	false: {"allow": true, "param": true, "bind": true},                                     // in its blocks
+	true:  {"channel": true, "source": true, "query": true, "feed": true, "metadata": true, "allow_raw_sql": true}, // in the directive
+	false: {"allow": true, "param": true, "bind": true},                                                            // in its blocks
 }
 
 // options reads a block whose options may each stand once. option reads one and tells whether it exists.

@@ -97,6 +97,9 @@ type Handler struct {
 	Query map[string]*Query `json:"query,omitempty"`
 	// Feeds that replay recorded rows into channels, by name.
 	Feed map[string]*Feed `json:"feed,omitempty"`
+	// Sources that clients may send SQL of their own to. Of those that are open to a client and which it does not choose by name the
+	// first counts. Default: none.
+	AllowRawSQL []RawSQL `json:"allow_raw_sql,omitempty"`
 
 	log     *zap.Logger
 	origins origins
@@ -193,6 +196,9 @@ func (h *Handler) compile(ctx caddy.Context) (*configuration, error) {
 		return nil, err
 	}
 	if err := h.prepareQueries(ctx, &c, sources); err != nil {
+		return nil, err
+	}
+	if err := h.openToRawSQL(ctx, &c, sources); err != nil {
 		return nil, err
 	}
 	return &c, h.prepareFeeds(ctx, &c, sources)

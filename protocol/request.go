@@ -63,6 +63,7 @@ type Request struct {
 	Key  string         // publish
 
 	Query     string         // stream_query
+	Source    string         // stream_query: where a client's own statement runs
 	Params    jsontext.Value // stream_query: an object
 	BatchSize int            // stream_query
 	Credits   int            // stream_query; also batches of credit
@@ -77,7 +78,7 @@ type Request struct {
 type members struct {
 	typ, id, channel, channels, since, history, presence, limit, data, key jsontext.Value
 	query, params, batchSize, credits, format, resume, streamID, queryID   jsontext.Value
-	batches, token                                                         jsontext.Value
+	batches, token, source                                                 jsontext.Value
 
 	twice string // one that stands there more than once; its first value is kept
 }
@@ -124,6 +125,8 @@ func (m *members) field(name string) *jsontext.Value {
 		return &m.batches
 	case "token":
 		return &m.token
+	case "source":
+		return &m.source
 	}
 	return nil
 }
@@ -305,6 +308,11 @@ func (r *Request) fillQuery(m *members) (err *Error) {
 			return Errorf(InvalidParams, `"params" must be an object`)
 		}
 		r.Params = m.params
+	}
+	if !isNull(m.source) {
+		if r.Source, err = m.str("source", m.source); err != nil {
+			return err
+		}
 	}
 	if r.BatchSize, err = m.integer("batch_size", m.batchSize); err != nil {
 		return err

@@ -79,6 +79,6 @@ func (s *Session) endForbiddenStreams(id *access.Identity) {
 	before := s.bound
 	s.bind()
 	s.streams.Reown(id.User, func(query string) bool {
-		return s.config.QueryAccess[query].Allow(id) && maps.Equal(before[query], s.bound[query])
+		return s.mayRun(query, id) && maps.Equal(before[query], s.bound[query])
 	})
 }

@@ -9,22 +9,21 @@ func (s *Session) streamQuery(req protocol.Request) {
 	var resume *stream.Resume
 	if req.Resume != nil {
 		resume = &stream.Resume{StreamID: req.Resume.StreamID, Batch: req.Resume.Batch}
+		name, params, err := s.env.Streams.Resumable(resume.StreamID, s.conn.Identity().User)
+		if err != nil {
+			s.fail(req, "", s.presentable(err))
+			return
+		}
 		if req.Query == "" {
-			name, err := s.env.Streams.QueryOf(resume.StreamID, s.conn.Identity().User)
-			if err != nil {
-				s.fail(req, "", s.presentable(err))
-				return
-			}
 			req.Query = name
 		}
+		if req.Params == nil {
+			req.Params = params
+		}
 	}
-	query, err := s.config.Catalog.Lookup(req.Query)
+	query, err := s.findQuery(req)
 	if err != nil {
 		s.fail(req, "", s.presentable(err))
-		return
-	}
-	if !s.config.QueryAccess[req.Query].Allow(s.conn.Identity()) {
-		s.fail(req, "", protocol.Errorf(protocol.Forbidden, "this query is not open to you"))
 		return
 	}
 	ask := stream.Request{

@@ -28,6 +28,8 @@ type Config struct {
 	QueryAccess map[string]access.Terms
 	// Tokens verifies the tokens that clients show by message; nil where none are taken.
 	Tokens *access.Tokens
+	// RawSQL are the sources that clients may send statements of their own to, in the configuration's order.
+	RawSQL []RawSQL
 	// Streams are the limits of query streams.
 	Streams stream.Options
 }

@@ -78,10 +78,18 @@ func (s *stream) outcome(err error) *ending {
 		// Where the database had no room for the query, or failed, it may go well another time.
 		return &ending{kind: endFailed, told: told, keeps: told.Code == protocol.LimitExceeded}
 	}
+	var text *TextError
+	if s.query.RawText != "" && errors.As(err, &text) {
+		return failure(text.Code, "%s", text.Message)
+	}
 	var random [4]byte
 	rand.Read(random[:]) // it never fails: see crypto/rand
 	ref := hex.EncodeToString(random[:])
-	end := failure(protocol.QueryFailed, "the query failed (reference %s)", ref)
+	what := "the query failed"
+	if s.query.RawText != "" && !s.progress.begun() {
+		what = "the statement cannot be run"
+	}
+	end := failure(protocol.QueryFailed, "%s (reference %s)", what, ref)
 	end.cause, end.ref = err, ref
 	return end.resumable()
 }
@@ -123,6 +131,10 @@ func (s *stream) logEnding(end *ending) {
 	}
 	fields := []zap.Field{zap.String("code", string(end.told.Code))}
 	if end.cause != nil {
+		if gist := gistOf(end.cause); s.query.RawText != "" && gist != "" {
+			s.logRaw(end, gist)
+			return
+		}
 		s.log().Error("a query failed", append(fields, zap.String("reference", end.ref), zap.Error(end.cause))...)
 		return
 	}
@@ -131,7 +143,7 @@ func (s *stream) logEnding(end *ending) {
 
 func (s *stream) log() *zap.Logger {
 	return s.group.registry.log.With(
-		zap.String("query", s.name),
+		zap.String("query", s.query.Name),
 		zap.String("stream_id", s.id),
 		zap.String("connection_id", s.owner.ConnectionID),
 		zap.String("user", s.owner.User),

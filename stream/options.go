@@ -94,8 +94,8 @@ type Request struct {
 	Credits *int
 	// Format is FormatObjects or FormatArrays. Default: FormatObjects.
 	Format string
-	// Resume goes on with a stream of an earlier connection of the same user, in batches and a format as it began. Where Params are
-	// empty they are those that it began with. Default: nil, the query begins.
+	// Resume goes on with a stream of an earlier connection of the same user, in batches and a format as it began; see
+	// Registry.Resumable for what it was. Default: nil, the query begins.
 	Resume *Resume
 	// Options are the limits in force.
 	Options Options
@@ -130,18 +130,14 @@ func (r *Request) prepare(from *remains) (*stream, error) {
 		pacer:     flow.Pacer{Throttle: options.Throttle},
 		turn:      make(chan struct{}, 1),
 	}
-	params := r.Params
 	if from != nil {
 		if s.name != from.name {
 			return nil, protocol.Errorf(protocol.InvalidParams, "the stream is of another query")
 		}
 		s.batchSize, s.arrays = from.batchSize, from.arrays
-		if len(params) == 0 {
-			params = from.params
-		}
 	}
 	var err error
-	if s.args, err = Bind(r.Query.Params, params, r.Bound); err != nil {
+	if s.args, err = Bind(r.Query.Params, r.Params, r.Bound); err != nil {
 		return nil, err
 	}
 	if r.Credits != nil {

@@ -206,7 +206,7 @@ func (s *stream) info(now time.Time) Info {
 		StreamID:     s.id,
 		ConnectionID: s.owner.ConnectionID,
 		User:         s.owner.User,
-		Query:        s.name,
+		Query:        s.query.Name,
 		Status:       status.Status,
 		Progress:     status.Progress,
 		Rows:         status.Rows,

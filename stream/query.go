@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,6 +24,8 @@ type Query struct {
 	Int64Strings bool
 	// MaxDuration is the longest that one run may take. Default: 0, Options.MaxDuration.
 	MaxDuration time.Duration
+	// RawText is the statement that a client wrote itself; empty for a configured query. See NewRawQuery.
+	RawText string
 }
 
 // Validate checks the query; its error is for the operator.
@@ -89,25 +90,4 @@ func (c *Catalog) Names() []string {
 
 func notFound(name string) error {
 	return protocol.Errorf(protocol.QueryNotFound, "there is no query %q", clip(name))
-}
-
-// Unprepared is a Statement for text that is known only when it is to run, such as a client's own where a site allows it: Query
-// prepares it first, so that nobody but the stream's own goroutine waits for the database. What Prepare refuses is then an error
-// of Query.
-func Unprepared(source Source, text Text, params []Param) Statement {
-	return unprepared{source, text, params}
-}
-
-type unprepared struct {
-	source Source
-	text   Text
-	params []Param
-}
-
-func (u unprepared) Query(ctx context.Context, run Run) (Rows, error) {
-	statement, err := u.source.Prepare(ctx, u.text, u.params)
-	if err != nil {
-		return nil, fmt.Errorf("preparing: %w", err)
-	}
-	return statement.Query(ctx, run)
 }

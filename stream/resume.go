@@ -106,14 +106,14 @@ func (s *shelf) sweep(now time.Time, again func()) {
 	}
 }
 
-// QueryOf gives the name of the query that a stream of the user runs or ran, as its client called it, where the stream can be resumed.
-// The error is a *protocol.Error.
-func (r *Registry) QueryOf(streamID, user string) (string, error) {
+// Resumable gives the query that a stream of the user runs or ran, as its client called it, and the parameters that it gave, where the
+// stream can be resumed. The error is a *protocol.Error.
+func (r *Registry) Resumable(streamID, user string) (query string, params []byte, err error) {
 	left, err := r.remainsOf(streamID, user)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return left.name, nil
+	return left.name, left.params, nil
 }
 
 // remainsOf gives what is static of a stream that can be resumed; it stays where it is.

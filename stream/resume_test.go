@@ -13,6 +13,9 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
+// one are the parameters of interrupted.
+var one = []byte(`{"n":1}`)
+
 // place is a hub in which connections come and go.
 type place struct{ registry *Registry }
 
@@ -142,7 +145,7 @@ func interrupted(t *testing.T, p place, result *memory, batches int) (streamID s
 	t.Helper()
 	group, client := p.connect(t, "ann")
 	query = &Query{Name: "q", Statement: result, Params: []Param{{Name: "n", Type: TypeInteger}}}
-	start(t, group, Request{Query: query, Params: []byte(`{"n":1}`), BatchSize: 2, Credits: &batches, Format: FormatArrays})
+	start(t, group, Request{Query: query, Params: one, BatchSize: 2, Credits: &batches, Format: FormatArrays})
 	synctest.Wait()
 	group.Close()
 	return client.streamID(t), query
@@ -158,11 +161,11 @@ func TestResumeRefusals(t *testing.T) {
 			req  Request
 			code protocol.Code
 		}{
-			"another user":      {"bob", Request{Query: query, Resume: &Resume{id, 1}}, protocol.InvalidStreamID},
-			"nobody":            {"", Request{Query: query, Resume: &Resume{id, 1}}, protocol.InvalidStreamID},
-			"another stream":    {"ann", Request{Query: query, Resume: &Resume{strings.Replace(id, id[:8], "00000000", 1), 1}}, protocol.InvalidStreamID},
-			"no stream":         {"ann", Request{Query: query, Resume: &Resume{"x", 1}}, protocol.InvalidStreamID},
-			"another query":     {"ann", Request{Query: &Query{Name: "r", Statement: query.Statement}, Resume: &Resume{id, 1}}, protocol.InvalidParams},
+			"another user":      {"bob", Request{Query: query, Params: one, Resume: &Resume{id, 1}}, protocol.InvalidStreamID},
+			"nobody":            {"", Request{Query: query, Params: one, Resume: &Resume{id, 1}}, protocol.InvalidStreamID},
+			"another stream":    {"ann", Request{Query: query, Params: one, Resume: &Resume{strings.Replace(id, id[:8], "00000000", 1), 1}}, protocol.InvalidStreamID},
+			"no stream":         {"ann", Request{Query: query, Params: one, Resume: &Resume{"x", 1}}, protocol.InvalidStreamID},
+			"another query":     {"ann", Request{Query: &Query{Name: "r", Statement: query.Statement}, Params: one, Resume: &Resume{id, 1}}, protocol.InvalidParams},
 			"no query any more": {"ann", Request{QueryName: "q", Resume: &Resume{id, 1}}, protocol.QueryNotFound},
 			"bad parameters":    {"ann", Request{Query: query, Params: []byte(`{"n":"x"}`), Resume: &Resume{id, 1}}, protocol.InvalidParams},
 		} {
@@ -175,16 +178,16 @@ func TestResumeRefusals(t *testing.T) {
 				t.Errorf("%s: got %v, want %s", name, err, test.code)
 			}
 		}
-		if name, err := p.registry.QueryOf(id, "ann"); name != "q" || err != nil {
-			t.Errorf("got %q, %v", name, err)
+		if name, params, err := p.registry.Resumable(id, "ann"); name != "q" || string(params) != `{"n":1}` || err != nil {
+			t.Errorf("got %q, %s, %v", name, params, err)
 		}
-		_, err := p.registry.QueryOf(id, "bob")
+		_, _, err := p.registry.Resumable(id, "bob")
 		wantRefusal(t, err, protocol.InvalidStreamID, "")
 		if n := len(client.all()); n != 0 {
 			t.Errorf("%d messages", n)
 		}
 		// What was not sent cannot be gone on from, and the stream is at an end then.
-		start(t, ann, Request{ID: "1", Query: query, Resume: &Resume{id, 2}})
+		start(t, ann, Request{ID: "1", Query: query, Params: one, Resume: &Resume{id, 2}})
 		synctest.Wait()
 		if m := client.last(); m.Type != "error" || m.Code != protocol.InvalidParams || string(m.ID) != "1" {
 			t.Errorf("got %+v", m)
@@ -203,7 +206,7 @@ func TestResumeGoesOnAsItBegan(t *testing.T) {
 		}}
 		id, query := interrupted(t, p, result, 2)
 		group, client := p.connect(t, "ann")
-		start(t, group, Request{ID: "5", Query: query, Resume: &Resume{strings.ToUpper(id), 0}, BatchSize: 5, Credits: ptr(1)})
+		start(t, group, Request{ID: "5", Query: query, Params: one, Resume: &Resume{strings.ToUpper(id), 0}, BatchSize: 5, Credits: ptr(1)})
 		synctest.Wait()
 		all := client.all()
 		if len(all) != 2 || all[0].StreamID != id || string(all[0].ID) != "5" || *all[0].EstimatedRows != 7 || !strings.Contains(client.raw[0], `"resumed":true`) {
@@ -246,7 +249,7 @@ func TestResumeOfAChangedResult(t *testing.T) {
 				change(again)
 				query.Statement = again
 				group, client := p.connect(t, "ann")
-				start(t, group, Request{Query: query, Resume: &Resume{id, 1}})
+				start(t, group, Request{Query: query, Params: one, Resume: &Resume{id, 1}})
 				synctest.Wait()
 				m := client.last()
 				if name == "nothing" {
@@ -271,7 +274,7 @@ func TestResumeOfACompletedStream(t *testing.T) {
 		id, query := interrupted(t, p, result, 4)
 		for range 2 { // the connection breaks in the midst of it
 			group, client := p.connect(t, "ann")
-			start(t, group, Request{Query: query, Resume: &Resume{id, 1}, Credits: ptr(1)})
+			start(t, group, Request{Query: query, Params: one, Resume: &Resume{id, 1}, Credits: ptr(1)})
 			synctest.Wait()
 			if all := client.all(); len(all) != 2 || all[1].BatchNumber != 2 || !*all[1].HasMore || *all[0].EstimatedRows != 7 || len(all[0].Columns) != 2 {
 				t.Fatalf("got %+v", all)
@@ -279,7 +282,7 @@ func TestResumeOfACompletedStream(t *testing.T) {
 			group.Close()
 		}
 		group, client := p.connect(t, "ann")
-		start(t, group, Request{Query: query, Resume: &Resume{id, 3}})
+		start(t, group, Request{Query: query, Params: one, Resume: &Resume{id, 3}})
 		synctest.Wait()
 		if all := client.all(); len(all) != 2 || all[1].Type != "query_completed" || all[1].TotalRows != 7 || all[1].Batches != 4 {
 			t.Fatalf("got %+v", all)
@@ -351,14 +354,14 @@ func TestResumeEnds(t *testing.T) {
 		later, _ := interrupted(t, p, &memory{rows: 10}, 2)
 		time.Sleep(resumeTime - 30*time.Second - 1)
 		synctest.Wait()
-		if _, err := p.registry.QueryOf(id, "ann"); err != nil {
+		if _, _, err := p.registry.Resumable(id, "ann"); err != nil {
 			t.Error("it was forgotten early")
 		}
 		time.Sleep(1)
 		synctest.Wait()
 		group, _ := p.connect(t, "ann")
-		wantRefusal(t, group.Start(Request{Query: query, Resume: &Resume{id, 1}}), protocol.InvalidStreamID, "start it again")
-		if _, err := p.registry.QueryOf(later, "ann"); err != nil {
+		wantRefusal(t, group.Start(Request{Query: query, Params: one, Resume: &Resume{id, 1}}), protocol.InvalidStreamID, "start it again")
+		if _, _, err := p.registry.Resumable(later, "ann"); err != nil {
 			t.Error("one that ended later is forgotten as well")
 		}
 		time.Sleep(resumeTime)
@@ -374,7 +377,7 @@ func TestResumeEnds(t *testing.T) {
 			t.Error(err)
 		}
 		synctest.Wait()
-		_, err := p.registry.QueryOf(client.streamID(t), "ann")
+		_, _, err := p.registry.Resumable(client.streamID(t), "ann")
 		wantRefusal(t, err, protocol.InvalidStreamID, "")
 	})
 }
@@ -393,10 +396,10 @@ func TestRemainsAreBounded(t *testing.T) {
 		if s.bytes > maxRemainsBytes || len(s.items) < 300 {
 			t.Errorf("%d bytes of %d streams", s.bytes, len(s.items))
 		}
-		if _, err := p.registry.QueryOf(ids[0], "ann"); err == nil {
+		if _, _, err := p.registry.Resumable(ids[0], "ann"); err == nil {
 			t.Error("the oldest was kept")
 		}
-		if _, err := p.registry.QueryOf(ids[599], "ann"); err != nil {
+		if _, _, err := p.registry.Resumable(ids[599], "ann"); err != nil {
 			t.Error("the newest was not kept")
 		}
 		total := 0

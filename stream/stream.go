@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -114,6 +116,9 @@ func (s *stream) execute() (err error) {
 
 // runQuery runs the query and sends its rows but those that the client has, up to at.
 func (s *stream) runQuery(at mark) (err error) {
+	if s.query.RawText != "" {
+		s.log().Debug("a client's own statement", zap.String("sql", s.query.RawText))
+	}
 	rows, err := s.query.Statement.Query(s.ctx, Run{
 		Args:         s.args,
 		Total:        orDefault(s.query.Total, TotalNone),

@@ -1,5 +1,5 @@
-// Package dml reads which table a single INSERT, UPDATE or DELETE writes to, without knowing the database's dialect: what dialects
-// read differently is not understood.
+// Package dml reads SQL as far as that can be done without knowing the database's dialect: which table a single INSERT, UPDATE or DELETE
+// writes to, and whether a text is one SELECT. What dialects read differently is not understood.
 package dml
 
 import (

@@ -24,11 +24,15 @@ const patience = time.Minute
 // Server is a running server with the superuser postgres, who needs no password.
 type Server struct {
 	folder string
+	port   int // in the name of the socket; 0 is the standard one
 	cmd    *exec.Cmd
 }
 
 // Start starts a server. It must be stopped.
-func Start() (*Server, error) {
+func Start() (*Server, error) { return start(0, nil) }
+
+// start starts a server with more settings, for which ready has readied its folder.
+func start(port int, ready func(folder string) (settings []string, err error)) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -38,8 +42,15 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{folder: folder}
-	if err := s.start(bin); err != nil {
+	s := &Server{folder: folder, port: port}
+	var settings []string
+	if ready != nil {
+		if settings, err = ready(folder); err != nil {
+			os.RemoveAll(folder)
+			return nil, err
+		}
+	}
+	if err := s.start(bin, settings); err != nil {
 		os.RemoveAll(folder)
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
@@ -61,7 +72,7 @@ func binaries() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-func (s *Server) start(bin string) error {
+func (s *Server) start(bin string, settings []string) error {
 	attributes, err := s.serverUser()
 	if err != nil {
 		return err
@@ -72,8 +83,11 @@ func (s *Server) start(bin string) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", s.folder,
-		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical")
+	args := []string{"-D", data, "-k", s.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical"}
+	for _, setting := range settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = exec.Command(filepath.Join(bin, "postgres"), args...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, attributes
 	// A file, so that no goroutine of ours has to copy it.
 	log, err := os.Create(filepath.Join(s.folder, "log"))
@@ -97,23 +111,30 @@ func (s *Server) start(bin string) error {
 func (s *Server) serverUser() (*syscall.SysProcAttr, error) {
 	// Where the tests are killed, the server ends too.
 	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
+	uid, gid, err := serverIDs()
+	if err != nil {
+		return nil, err
+	}
+	if os.Getuid() == 0 {
+		attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	return attributes, os.Chown(s.folder, uid, gid)
+}
+
+// serverIDs are those that the server runs under: ours, or where that is root's those of the user postgres.
+func serverIDs() (uid, gid int, err error) {
 	if os.Getuid() != 0 {
-		return attributes, nil
+		return os.Getuid(), os.Getgid(), nil
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return nil, err
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, err
 	}
-	gid, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return nil, err
-	}
-	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return attributes, os.Chown(s.folder, uid, gid)
+	gid, err = strconv.Atoi(u.Gid)
+	return uid, gid, err
 }
 
 // await waits until the server answers.
@@ -137,7 +158,11 @@ func (s *Server) await() error {
 
 // DSN is the connection string of the superuser.
 func (s *Server) DSN() string {
-	return "host=" + s.folder + " user=postgres dbname=postgres"
+	dsn := "host=" + s.folder + " user=postgres dbname=postgres"
+	if s.port != 0 {
+		dsn += " port=" + strconv.Itoa(s.port)
+	}
+	return dsn
 }
 
 // Stop ends the server, with all its connections, and removes its folder.

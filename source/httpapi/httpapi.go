@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -51,7 +49,8 @@ type Source struct {
 	URL string `json:"url"`
 	// Dialect is neuroquantum, ndjson or json_array. Default: neuroquantum.
 	Dialect Dialect `json:"dialect,omitempty"`
-	// Header is sent with every request; placeholders are replaced when the configuration is loaded.
+	// Header is sent with every request. A value may hold {user}, the name of the user that the query runs for (empty for an anonymous
+	// client), and placeholders such as {env.API_KEY}, which are replaced when the configuration is loaded.
 	Header http.Header `json:"header,omitempty"`
 	// MaxRow is the longest row in bytes; a longer one fails the query. Default: 1 MiB. At most 16 MiB.
 	MaxRow int64 `json:"max_row,omitempty"`
@@ -64,7 +63,7 @@ type Source struct {
 	MaxConnections int `json:"max_connections,omitempty"`
 
 	url       string // with placeholders replaced
-	header    http.Header
+	header    []header
 	transport *http.Transport
 }
 
@@ -112,17 +111,8 @@ func (s *Source) Provision(caddy.Context) error {
 	case s.Dialect == NeuroQuantum && s.Method != "" && s.Method != http.MethodPost:
 		return errors.New("the dialect neuroquantum knows the method POST only")
 	}
-	s.header = make(http.Header)
-	for name, values := range s.Header {
-		for _, value := range values {
-			if value, err = repl.ReplaceOrErr(value, true, true); err != nil {
-				return fmt.Errorf("header %s: %w", name, err)
-			}
-			if err := checkHeader(name, value); err != nil {
-				return err
-			}
-			s.header.Add(name, value)
-		}
+	if s.header, err = compileHeader(s.Header, repl); err != nil {
+		return err
 	}
 	s.transport = &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -134,26 +124,6 @@ func (s *Source) Provision(caddy.Context) error {
 		MaxIdleConns:           s.MaxConnections,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-	}
-	return nil
-}
-
-var token = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-
-// managed are the headers that the requests have of themselves.
-var managed = map[string]bool{
-	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Accept-Encoding": true, "Trailer": true,
-	"Upgrade": true, "Te": true, "Expect": true,
-}
-
-func checkHeader(name, value string) error {
-	switch {
-	case !token.MatchString(name):
-		return fmt.Errorf("%q is no name of a header", name)
-	case managed[http.CanonicalHeaderKey(name)]:
-		return fmt.Errorf("the header %s cannot be set", name)
-	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-		return fmt.Errorf("the value of the header %s holds control characters", name) // and may be a secret
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ type sqlTemplate struct {
 func parseSQL(text string) (sqlTemplate, error) {
 	var t sqlTemplate
 	if strings.IndexByte(text, 0) >= 0 {
-		return t, errors.New("the statement holds a NUL character")
+		return t, stream.BadText("the statement holds a NUL character")
 	}
 	from := 0
 	for i := 0; i < len(text); {
@@ -60,10 +60,10 @@ func parseSQL(text string) (sqlTemplate, error) {
 		case c == '\'' || c == '"' || c == '`':
 			n := strings.IndexByte(text[i+1:], c)
 			if n < 0 {
-				return t, errors.New("the statement ends within quotes")
+				return t, stream.BadText("the statement ends within quotes")
 			}
 			if n > 0 && text[i+n] == '\\' {
-				return t, errors.New("a backslash before a quote, which databases read differently")
+				return t, stream.BadText("a backslash before a quote, which databases read differently")
 			}
 			i += n + 2
 		case strings.HasPrefix(text[i:], "--"):
@@ -75,13 +75,13 @@ func parseSQL(text string) (sqlTemplate, error) {
 		case strings.HasPrefix(text[i:], "/*"):
 			n := strings.Index(text[i+2:], "*/")
 			if n < 0 || strings.Contains(text[i+2:i+2+n], "/*") {
-				return t, errors.New("a comment that does not end, or holds another")
+				return t, stream.BadText("a comment that does not end, or holds another")
 			}
 			i += n + 4
 		case c == '@':
 			n := nameLength(text[i+1:])
 			if n == 0 || i > 0 && (isNameByte(text[i-1]) || text[i-1] == '@') {
-				return t, errors.New("parameters are written @name")
+				return t, stream.BadParam("parameters are written @name")
 			}
 			t.literals = append(t.literals, text[from:i])
 			t.names = append(t.names, text[i+1:i+1+n])

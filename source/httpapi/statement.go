@@ -53,12 +53,12 @@ func (s *Source) prepare(text stream.Text, params []stream.Param) (*statement, e
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(params, func(p stream.Param) bool { return p.Name == name }) {
-			return nil, fmt.Errorf("parameter %s is not declared", name)
+			return nil, stream.BadParam("there is no parameter %s", name)
 		}
 	}
 	for _, p := range params {
 		if !slices.Contains(names, p.Name) {
-			return nil, fmt.Errorf("parameter %s is declared but not used", p.Name)
+			return nil, stream.BadParam("parameter %s is not used by the statement", p.Name)
 		}
 	}
 	return st, nil
@@ -79,8 +79,8 @@ func (s *Source) parseQueryURL(text string) (template, error) {
 	return urlTemplate(text)
 }
 
-// request makes the request of one run.
-func (s *statement) request(ctx context.Context, args []stream.Value) (*http.Request, error) {
+// request makes the request of one run for a user.
+func (s *statement) request(ctx context.Context, user string, args []stream.Value) (*http.Request, error) {
 	if len(args) != len(s.params) {
 		return nil, fmt.Errorf("%d arguments for %d parameters", len(args), len(s.params))
 	}
@@ -125,8 +125,8 @@ func (s *statement) request(ctx context.Context, args []stream.Value) (*http.Req
 		r.Header.Set("Accept", "application/x-ndjson, application/json")
 	}
 	r.Header.Set("User-Agent", "neuroquantum_ws")
-	for name, values := range s.source.header {
-		r.Header[http.CanonicalHeaderKey(name)] = values
+	if err := setHeader(r.Header, s.source.header, user); err != nil {
+		return nil, err
 	}
 	r.Header.Set("Accept-Encoding", "gzip")
 	return r, nil
@@ -145,7 +145,7 @@ var errSlow = errors.New("the answer did not begin in time")
 // Query asks the API and reads up to the first row; see stream.Statement.
 func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	request, err := s.request(ctx, run.Args)
+	request, err := s.request(ctx, run.User, run.Args)
 	if err != nil {
 		cancel(nil)
 		return nil, err

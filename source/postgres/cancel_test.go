@@ -225,7 +225,10 @@ func TestErrorsMidway(t *testing.T) {
 
 func TestFirstRowTimeout(t *testing.T) {
 	s := provision(t, &Source{FirstRowTimeout: caddy.Duration(20 * time.Millisecond), MaxConnections: 1})
-	_, err := read(mustQuery(t, mustPrepare(t, s, longBeforeRow), stream.Run{}))
+	r, err := mustPrepare(t, s, longBeforeRow).Query(context.Background(), stream.Run{})
+	if err == nil { // a slow machine may be late before
+		_, err = read(r)
+	}
 	if told, ok := protocol.AsError(err); !ok || told.Code != protocol.QueryTimeout {
 		t.Errorf("got %v", err)
 	}

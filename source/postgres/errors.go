@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -79,6 +81,26 @@ func failure(ctx context.Context, err error) error {
 		err = fmt.Errorf("%w (%s)", err, strings.TrimSpace(pg.Detail+" "+pg.Hint))
 	}
 	return &errorDB{kindOf(err), err}
+}
+
+var portalParameter = regexp.MustCompile(`(?m)^(?:unnamed portal|portal "[^"]*") parameter \$(\d+)`)
+
+// parameterOf is the placeholder, from 0 on, whose value the database could not read, -1 where err is about something else. A
+// database whose messages are not in English does not say it.
+func parameterOf(err error) int {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return -1
+	}
+	found := portalParameter.FindStringSubmatch(pg.Where)
+	if found == nil {
+		return -1
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		return -1
+	}
+	return n - 1
 }
 
 // unreachable reports whether err says nothing of the statement or the options, only that the database is not there at the moment.

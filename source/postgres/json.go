@@ -124,7 +124,7 @@ func (r *rows) appendArray(dst, raw []byte, t *typeInfo) []byte {
 				}
 			}
 			i++
-			dst = r.appendText(dst, r.scratch, t.value)
+			dst = r.appendElement(dst, r.scratch, t)
 		default:
 			end := i
 			for end < len(text) && text[end] != t.divider && text[end] != '}' {
@@ -133,7 +133,7 @@ func (r *rows) appendArray(dst, raw []byte, t *typeInfo) []byte {
 			if element := text[i:end]; string(element) == "NULL" {
 				dst = append(dst, "null"...)
 			} else {
-				dst = r.appendText(dst, element, t.value)
+				dst = r.appendElement(dst, element, t)
 			}
 			i = end
 		}
@@ -142,4 +142,12 @@ func (r *rows) appendArray(dst, raw []byte, t *typeInfo) []byte {
 		return append(dst, "null"...)
 	}
 	return dst
+}
+
+// appendElement appends an element of an array, which may be an array itself where a domain stands between the two.
+func (r *rows) appendElement(dst, raw []byte, t *typeInfo) []byte {
+	if t.inner != nil {
+		return r.appendArray(dst, bytes.Clone(raw), t.inner) // raw may be the scratch
+	}
+	return r.appendText(dst, raw, t.value)
 }

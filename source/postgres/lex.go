@@ -1,11 +1,11 @@
 package postgres
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 // query is a statement taken apart: its text with $n in place of each @name.
@@ -14,12 +14,13 @@ type query struct {
 	names []string // of $1, $2 and so on
 }
 
-// rewrite finds the parameters of a statement and checks that it is one statement that may give rows. It reads the text as
+// rewrite finds the parameters of a statement and checks that it is one statement that may give rows; its error is a
+// *stream.TextError. It reads the text as
 // PostgreSQL's own lexer does, with standard_conforming_strings on: what stands in strings, names and comments is left alone, and so
 // is @ as a part of an operator, such as <@ and @>. A @ for the absolute value is written with a space behind it.
 func rewrite(text string, params []string) (query, error) {
 	if strings.IndexByte(text, 0) >= 0 {
-		return query{}, errors.New("the statement holds a NUL character")
+		return query{}, stream.BadText("the statement holds a NUL character")
 	}
 	l := lexer{text: text}
 	var q query
@@ -39,31 +40,31 @@ func rewrite(text string, params []string) (query, error) {
 			}
 			continue
 		case ended >= 0:
-			return query{}, errors.New("there is more than one statement")
+			return query{}, stream.BadText("there is more than one statement")
 		case first == "":
 			first = strings.ToLower(token)
 		}
 		switch l.kind {
 		case lexUnfinished:
-			return query{}, errors.New("a string, name or comment does not end")
+			return query{}, stream.BadText("a string, name or comment does not end")
 		case lexPositional:
-			return query{}, fmt.Errorf("placeholder %s: parameters are written @name", token)
+			return query{}, stream.BadParam("parameters are written @name, and not with $ and a number")
 		case lexParam:
 			out.WriteString(text[kept:l.start])
 			kept = l.end
 			q.write(&out, token[1:])
 		case lexOperator:
 			if name := l.nameBehind(); strings.HasSuffix(token, "@") && slices.Contains(params, name) {
-				return query{}, fmt.Errorf("%s@%s: write a space before the parameter, %[1]s @%[2]s", token[:len(token)-1], name)
+				return query{}, stream.BadText("write a space before the parameter @%s", name)
 			}
 		}
 	}
 	switch first {
 	case "select", "with", "values", "table", "(":
 	case "":
-		return query{}, errors.New("there is no statement")
+		return query{}, stream.BadText("there is no statement")
 	default:
-		return query{}, errors.New("the statement is not a select")
+		return query{}, stream.BadText("the statement is not a select")
 	}
 	if ended < 0 {
 		ended = len(text)

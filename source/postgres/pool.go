@@ -203,6 +203,12 @@ func (p *pool) put(c *conn) {
 	<-p.free
 }
 
+// discard closes a lent connection.
+func (p *pool) discard(c *conn) {
+	c.close()
+	<-p.free
+}
+
 // closeIdle closes connections that nobody has used for long.
 func (p *pool) closeIdle() {
 	p.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/pgtest"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
@@ -28,6 +29,8 @@ create type mood as enum ('sad', 'so so', 'happy');
 create type pair as (a int, b text);
 create domain positive as int check (value > 0);
 create domain tiny as positive check (value < 100);
+create domain intlist as int[];
+create domain intlists as intlist[];
 create table readings (id bigint primary key, sensor text not null, value float8, ok boolean, at timestamptz);
 insert into readings select i, 'kitchen', i / 8.0, i % 2 = 0, timestamptz '2026-01-31 22:30:00Z' + i * interval '1 minute'
 	from generate_series(1, 5) i;
@@ -222,6 +225,40 @@ var values = map[string][2]string{ // expression: type, JSON
 	"array['happy'::mood, 'so so']":                       {"mood[]", `["happy","so so"]`},
 	"array[row(1,'x')::pair]":                             {"pair[]", `["(1,x)"]`},
 	"array[5::tiny]":                                      {"tiny[]", "[5]"},
+	"'{1,2}'::intlist":                                    {"integer[]", "[1,2]"},
+	`'{"{1,2}","{}",NULL,"{null,3}"}'::intlist[]`:         {"intlist[]", "[[1,2],[],null,[null,3]]"},
+	`'{{"{1,2}"},{"{3}"}}'::intlist[]`:                    {"intlist[]", "[[[1,2]],[[3]]]"},
+	`array['{"{1,2}"}'::intlists]`:                        {"intlists[]", "[[[1,2]]]"},
+	"'[-1:0][2:3]={{1,2},{3,4}}'::int[]":                  {"integer[]", "[[1,2],[3,4]]"},
+	"array[array[]::int[]]":                               {"integer[]", "[]"},
+	"'{}'::pair[]":                                        {"pair[]", "[]"},
+	"array[array['a=b','{'],array['[0:1]={x}','\"']]":     {"text[]", `[["a=b","{"],["[0:1]={x}","\""]]`},
+	"int4multirange(int4range(1,5),int4range(7,9))":       {"int4multirange", `"{[1,5),[7,9)}"`},
+	"array[int4multirange(int4range(1,5))]":               {"int4multirange[]", `["{[1,5)}"]`},
+	"'[2026-01-01Z,)'::tstzrange":                         {"tstzrange", `"[\"2026-01-01 00:00:00+00\",)"`},
+	"'empty'::int4range":                                  {"int4range", `"empty"`},
+	"B'1010'":                                             {"bit", `"1010"`},
+	"array[B'10',null]":                                   {"bit[]", `["10",null]`},
+	"'12.50'::money":                                      {"money", `"$12.50"`},
+	"array['$1,234.50'::money]":                           {"money[]", `["$1,234.50"]`},
+	"interval '-1 year 2 mons -3 days 04:05:06.789'":      {"interval", `"-10 mons -3 days +04:05:06.789"`},
+	"array[interval '1 day', '2 hours']":                  {"interval[]", `["1 day","02:00:00"]`},
+	"timetz '12:00+02'":                                   {"time with time zone", `"12:00:00+02"`},
+	`'<a b="1">x</a>'::xml`:                               {"xml", `"<a b=\"1\">x</a>"`},
+	"'pg_class'::regclass":                                {"regclass", `"pg_class"`},
+	`'{"a":"\\u0000"}'::json`:                             {"json", `{"a":"\\u0000"}`},
+	`'{"a":"\ud800"}'::json`:                              {"json", `"{\"a\":\"\\ud800\"}"`},
+	`'{"a":1,"a":2}'::json`:                               {"json", `{"a":1,"a":2}`},
+	"array['ab'::char(4)]":                                {"character[]", `["ab  "]`},
+	"array['Infinity'::numeric,'-Infinity',1.0]":          {"numeric[]", "[null,null,1.0]"},
+	"array['Infinity'::float4]":                           {"real[]", "[null]"},
+	"'-0'::float8":                                        {"double precision", "-0"},
+	"timestamptz '294276-12-31Z'":                         {"timestamp with time zone", `"294276-12-31 00:00:00+00"`},
+	"array[timestamp '0044-03-15 BC', 'infinity']":        {"timestamp without time zone[]", `["0044-03-15 00:00:00 BC",null]`},
+	"array[date '-infinity', '0044-03-15 BC']":            {"date[]", `[null,"0044-03-15 BC"]`},
+	"row(1,2)":                                            {"record", `"(1,2)"`},
+	"(select array_agg(r) from readings r where id = 1)":  {"readings[]", `["(1,kitchen,0.125,f,\"2026-01-31 22:31:00+00\")"]`},
+	"array[array['\\x01'::bytea]]":                        {"bytea[]", `[["AQ=="]]`},
 	"array[int4range(1,5)]":                               {"int4range[]", `["[1,5)"]`},
 	"array[box '(1,1),(0,0)', box '(2,2),(1,1)']":         {"box[]", `["(1,1),(0,0)","(2,2),(1,1)"]`},
 	"'1 2'::int2vector":                                   {"int2vector", `"1 2"`},
@@ -307,6 +344,36 @@ func TestArguments(t *testing.T) {
 		if got := drain(t, mustQuery(t, st, stream.Run{Args: []stream.Value{arg}})); len(got) != 1 || got[0] != "7" {
 			t.Errorf("%s: got %s", query, got)
 		}
+	}
+}
+
+// What the database cannot read as a value of the type that it is used as is the client's fault, and it is told so.
+func TestValuesThatDoNotFit(t *testing.T) {
+	s := provision(t, &Source{})
+	for query, arg := range map[string]stream.Value{
+		"select @v::date": text("2026-02-30"), "select 1::int2 = @v": integer(70000), "select @v::uuid": text("x"), "select @v::mood": text("x"),
+		"select @v::text[]": text("{a"), "select @v::numeric": text("1x"), "select @v::jsonb": text("{"), `select 1, @v::bytea`: text(`\xZ`),
+		"select @v::int4range": text("[5,1]"), "select id from readings where at > @v": text("tomorrow or so"),
+	} {
+		for _, fetch := range []int{0, 2} {
+			for _, total := range []stream.TotalMode{stream.TotalNone, stream.TotalEstimate, stream.TotalExact} {
+				s.FetchCursor = fetch
+				st := mustPrepare(t, s, query, param("v", arg.Type))
+				r, err := st.Query(context.Background(), stream.Run{Args: []stream.Value{arg}, Total: total})
+				if err == nil {
+					_, err = read(r)
+				}
+				if e, ok := protocol.AsError(err); !ok || e.Code != protocol.InvalidParams || !strings.Contains(e.Message, `"v"`) {
+					t.Errorf("%s, fetch %d, %s: got %v", query, fetch, total, err)
+				}
+			}
+		}
+	}
+	// What goes wrong later is not.
+	s.FetchCursor = 0
+	_, err := read(mustQuery(t, mustPrepare(t, s, "select @v::text::date", param("v", stream.TypeText)), stream.Run{Args: []stream.Value{text("x")}}))
+	if _, told := protocol.AsError(err); told || err == nil {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -402,12 +469,12 @@ func TestPrepare(t *testing.T) {
 		"commit":                              "not a select",
 		"explain select 1":                    "not a select",
 		"select from readings where id = @id": "no columns",
-		"select @other":                       "@other is not declared",
-		"select $1":                           "placeholder $1",
-		"select 1 as unused":                  "@id is declared but not used",
-		"select 'a @id'":                      "@id is declared but not used",
+		"select @other":                       "no parameter @other",
+		"select $1":                           "parameters are written @name",
+		"select 1 as unused":                  "@id is not used",
+		"select 'a @id'":                      "@id is not used",
 		"select 1 where 1 =@id":               "write a space",
-		"select 1 where true = @id":           "declared integer, but the statement uses it as bool",
+		"select 1 where true = @id":           "has the type integer, but the statement uses it as bool",
 		"select 'open":                        "does not end",
 		"select 1 from readings where ok > @id::mood": "",
 	} {

@@ -53,6 +53,7 @@ func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, err
 	if err != nil {
 		return nil, err
 	}
+	t.raw = s.raw
 	r := &rows{statement: s, tx: t, kind: stream.KindUnknown, quoted: run.Int64Strings}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	patience := time.Duration(s.source.FirstRowTimeout)
@@ -60,7 +61,7 @@ func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, err
 		r.cancel(protocol.Errorf(protocol.QueryTimeout, "the database gave no row within %s", patience))
 	})
 	if err := r.ready(run); err != nil {
-		err = failure(r.ctx, err)
+		err = r.failure(err)
 		r.done = true
 		_ = r.Close() // the connection is closed where that fails
 		return nil, err
@@ -167,7 +168,17 @@ func (r *rows) finish(err error) {
 	if r.late != nil {
 		r.late.Stop()
 	}
-	r.err = failure(r.ctx, err)
+	r.err = r.failure(err)
+}
+
+// failure makes an error of the driver one of the query. What the client gave for a parameter, and the database does not take for a
+// value of its type, is the client's to know.
+func (r *rows) failure(err error) error {
+	if i := parameterOf(err); i >= 0 && i < len(r.statement.order) && r.ctx.Err() == nil {
+		name := r.statement.params[r.statement.order[i]].Name
+		return protocol.Errorf(protocol.InvalidParams, "parameter %q is no value of the type that it is used as", name)
+	}
+	return failure(r.ctx, err)
 }
 
 func (r *rows) AppendValue(dst []byte, i int) []byte {

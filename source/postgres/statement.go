@@ -18,6 +18,7 @@ import (
 // statement is a query whose text has been taken apart. The database checks it at the first run, or before.
 type statement struct {
 	source *Source
+	raw    bool   // a client wrote it
 	text   string // with $1, $2 …
 	params []stream.Param
 	order  []int // for each placeholder, from $1 on: the argument to bind
@@ -40,12 +41,12 @@ func (s *Source) parse(text string, params []stream.Param) (*statement, error) {
 	st := &statement{source: s, text: q.text, params: params, order: make([]int, len(q.names))}
 	for i, name := range q.names {
 		if st.order[i] = slices.Index(names, name); st.order[i] < 0 {
-			return nil, fmt.Errorf("parameter @%s is not declared", name)
+			return nil, stream.BadParam("there is no parameter @%s", name)
 		}
 	}
 	for i, name := range names {
 		if !slices.Contains(st.order, i) {
-			return nil, fmt.Errorf("parameter @%s is declared but not used", name)
+			return nil, stream.BadParam("parameter @%s is not used by the statement", name)
 		}
 	}
 	return st, nil
@@ -85,12 +86,12 @@ func (s *statement) check(ctx context.Context, c *conn) ([]uint32, error) {
 		return nil, err
 	}
 	if len(d.Fields) == 0 {
-		return nil, errors.New("the statement gives no columns")
+		return nil, stream.BadText("the statement gives no columns")
 	}
 	for i, oid := range d.ParamOIDs {
 		p := s.params[s.order[i]]
 		if !fits(p.Type, oid) {
-			return nil, fmt.Errorf("parameter @%s is declared %s, but the statement uses it as %s; a cast says what is meant, such as @%[1]s::%[4]s",
+			return nil, stream.BadParam("parameter @%s has the type %s, but the statement uses it as %s; a cast says what is meant, such as @%[1]s::%[4]s",
 				p.Name, p.Type, typeName(oid), typeName(standard(p.Type)))
 		}
 	}

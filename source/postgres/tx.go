@@ -15,6 +15,7 @@ import (
 type tx struct {
 	source *Source
 	conn   *conn
+	raw    bool // a client's own statement runs in it
 }
 
 // begin opens the transaction that a query runs in, and sets the role and the settings in it before anything else.
@@ -22,7 +23,7 @@ func (s *Source) begin(ctx context.Context, run stream.Run) (*tx, error) {
 	c, err := s.pool.get(ctx, time.Duration(s.AcquireTimeout))
 	for err == nil {
 		if err = s.open(ctx, c, run); err == nil {
-			return &tx{s, c}, nil
+			return &tx{source: s, conn: c}, nil
 		}
 		// The server may have closed a connection while nobody used it; a new one then says more.
 		if !c.reused || !c.IsClosed() || ctx.Err() != nil {
@@ -55,7 +56,8 @@ func (s *Source) open(ctx context.Context, c *conn, run stream.Run) error {
 	return c.ExecBatch(ctx, batch).Close()
 }
 
-// end ends the transaction, which takes back whatever the query set, and gives the connection back.
+// end ends the transaction, which takes back whatever the query set, and gives the connection back. That of a client's own statement
+// is closed: locks, settings and whatever else a session holds beyond a transaction must not reach the next query.
 func (t *tx) end() error {
 	c := t.conn
 	var err error
@@ -64,6 +66,10 @@ func (t *tx) end() error {
 		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 		defer cancel()
 		_, err = c.Exec(ctx, "rollback").ReadAll()
+	}
+	if t.raw {
+		t.source.pool.discard(c)
+		return err
 	}
 	t.source.pool.put(c)
 	return err

@@ -64,8 +64,9 @@ func encodingOf(oid uint32) encoding {
 type typeInfo struct {
 	name    string // as SQL has it, lower case
 	value   encoding
-	array   bool // of values
-	divider byte // between the elements of an array
+	array   bool      // of values
+	divider byte      // between the elements of an array
+	inner   *typeInfo // of the elements, where those are arrays themselves: of a domain over an array
 }
 
 // types knows the types that results had so far. There are as many as the database has.
@@ -99,8 +100,9 @@ with recursive base(oid, type) as (
 	union
 	select b.oid, t.typbasetype from base b join pg_catalog.pg_type t on t.oid = b.type where t.typtype = 'd')
 select t.oid, pg_catalog.format_type(t.oid, null), t.typlen = -1 and t.typcategory = 'A', coalesce(e.typdelim, ','),
-	coalesce((select b.type from base b join pg_catalog.pg_type u on u.oid = b.type where b.oid = t.typelem and u.typtype <> 'd'), 0)
+	coalesce(b.type, 0), coalesce(u.typlen = -1 and u.typcategory = 'A', false)
 from pg_catalog.pg_type t left join pg_catalog.pg_type e on e.oid = t.typelem
+	left join (base b join pg_catalog.pg_type u on u.oid = b.type and u.typtype <> 'd') on b.oid = t.typelem
 where t.oid = any($1)`
 
 // look asks the database for the types with these OIDs; the connection is in a transaction.
@@ -115,6 +117,17 @@ func (t *types) look(ctx context.Context, c *conn, oids []uint32) error {
 	if result.Err != nil {
 		return fmt.Errorf("looking types up: %w", result.Err)
 	}
+	var inner []uint32 // arrays that are elements of these
+	for _, row := range result.Rows {
+		if row[5][0] == 't' {
+			inner = append(inner, parseOID(row[4]))
+		}
+	}
+	if len(inner) > 0 && t.find(inner) == nil {
+		if err := t.look(ctx, c, inner); err != nil {
+			return err
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, row := range result.Rows {
@@ -122,6 +135,10 @@ func (t *types) look(ctx context.Context, c *conn, oids []uint32) error {
 		info := typeInfo{name: strings.ToLower(string(row[1])), value: encodingOf(oid)}
 		if row[2][0] == 't' && element != 0 {
 			info.array, info.value, info.divider = true, encodingOf(element), row[3][0]
+			if row[5][0] == 't' {
+				elements := t.known[element]
+				info.inner = &elements
+			}
 		}
 		t.known[oid] = info
 	}

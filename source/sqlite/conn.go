@@ -18,6 +18,7 @@ type conn struct {
 	tls         *libc.TLS
 	db          uintptr // *sqlite3
 	busyTimeout time.Duration
+	restricted  bool // for statements that clients write
 }
 
 // errorDB is an error of SQLite.
@@ -29,10 +30,14 @@ type errorDB struct {
 func (e *errorDB) Error() string { return fmt.Sprintf("%s (SQLite error %d)", e.message, e.code) }
 
 // open opens the database file for reading only and readies the connection for statements of others: nothing that a schema or a
-// statement holds can write, attach or load.
-func open(path string, busyTimeout time.Duration) (*conn, error) {
+// statement holds can write, attach or load. raw restricts it to what clients may do.
+func open(path string, busyTimeout time.Duration, raw bool) (*conn, error) {
 	c := &conn{tls: libc.NewTLS(), busyTimeout: busyTimeout}
-	if err := c.open(path); err != nil {
+	err := c.open(path)
+	if err == nil && raw {
+		err = c.restrict()
+	}
+	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
@@ -157,6 +162,10 @@ func (c *conn) retryBusy(ctx context.Context, f func() int32) int32 {
 
 // exec runs a statement of this package's own to its end.
 func (c *conn) exec(ctx context.Context, text string) error {
+	if c.restricted {
+		c.authorize(nil)
+		defer c.authorize(readsTables)
+	}
 	st, _, err := c.prepare(ctx, text)
 	if err != nil {
 		return err

@@ -2,26 +2,27 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
 // pool lends connections, at most so many at once.
 type pool struct {
-	dial func() (*conn, error)
+	dial func(raw bool) (*conn, error)
 	free chan struct{} // holds a token for each connection that is lent
 
 	mu     sync.Mutex
-	idle   []*conn
+	idle   []*conn // of both kinds; the one that was used last stands last
 	closed bool
 }
 
-func newPool(limit int, dial func() (*conn, error)) *pool {
+func newPool(limit int, dial func(raw bool) (*conn, error)) *pool {
 	return &pool{dial: dial, free: make(chan struct{}, limit)}
 }
 
-// get waits for a connection, until ctx is done. A closed pool still lends, for queries that began under a configuration which has
+// get waits for a connection, until ctx is done: a restricted one for a statement that a client wrote. A closed pool still lends, for queries that began under a configuration which has
 // been replaced meanwhile.
-func (p *pool) get(ctx context.Context) (*conn, error) {
+func (p *pool) get(ctx context.Context, raw bool) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -31,14 +32,24 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 		return nil, ctx.Err()
 	}
 	p.mu.Lock()
-	if n := len(p.idle); n > 0 {
-		c := p.idle[n-1]
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		return c, nil
+	for i, c := range slices.Backward(p.idle) {
+		if c.restricted == raw {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			p.mu.Unlock()
+			return c, nil
+		}
+	}
+	// One of the other kind goes, so that no more are open than may be lent.
+	var other *conn
+	if len(p.idle) > 0 && len(p.idle)+len(p.free) > cap(p.free) {
+		other = p.idle[0]
+		p.idle = slices.Delete(p.idle, 0, 1)
 	}
 	p.mu.Unlock()
-	c, err := p.dial()
+	if other != nil {
+		other.close()
+	}
+	c, err := p.dial(raw)
 	if err != nil {
 		<-p.free
 	}

@@ -13,13 +13,16 @@ import (
 
 // Query starts the statement on a connection of its own; see stream.Statement.
 func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, error) {
-	c, err := s.pool.get(ctx)
+	c, err := s.pool.get(ctx, s.raw)
 	if err != nil {
 		return nil, err
 	}
 	r := &rows{ctx: ctx, conn: c, statement: s, kind: stream.KindUnknown, quoted: run.Int64Strings}
+	if s.raw {
+		heap.enter(c)
+	}
 	if err := r.start(run.Args, run.Total); err != nil {
-		return nil, errors.Join(err, r.Close())
+		return nil, errors.Join(r.failure(err), r.Close())
 	}
 	return r, nil
 }
@@ -103,7 +106,7 @@ func (r *rows) Next() bool {
 	}
 	more, err := r.stmt.step(r.ctx)
 	if err != nil {
-		r.err = err
+		r.err = r.failure(err)
 		return false
 	}
 	if more {
@@ -115,6 +118,14 @@ func (r *rows) Next() bool {
 		r.key = ""
 	}
 	return false
+}
+
+// failure is err as a client may need to be told of it.
+func (r *rows) failure(err error) error {
+	if r.statement.raw && r.ctx.Err() == nil {
+		return rawError(err)
+	}
+	return err
 }
 
 func (r *rows) AppendValue(dst []byte, i int) []byte {
@@ -161,6 +172,9 @@ func (r *rows) Close() error {
 	if r.inTx {
 		// The query's context may be done, but the transaction must end all the same; ending a read takes no lock.
 		err = c.exec(context.WithoutCancel(r.ctx), "rollback")
+	}
+	if r.statement.raw {
+		heap.leave(c)
 	}
 	r.statement.pool.put(c, err == nil)
 	return err

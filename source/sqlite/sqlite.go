@@ -77,8 +77,8 @@ func (s *Source) Provision(caddy.Context) error {
 	} else if !info.Mode().IsRegular() {
 		return fmt.Errorf("SQLite database %s is not a file", path)
 	}
-	s.pool = newPool(s.MaxConnections, func() (*conn, error) { return open(path, busyTimeout) })
-	c, err := s.pool.get(context.Background())
+	s.pool = newPool(s.MaxConnections, func(raw bool) (*conn, error) { return open(path, busyTimeout, raw) })
+	c, err := s.pool.get(context.Background(), false)
 	if err != nil {
 		return fmt.Errorf("SQLite database %s: %w", path, err)
 	}
@@ -102,7 +102,7 @@ func (s *Source) Prepare(ctx context.Context, text stream.Text, params []stream.
 	if text.URL != "" || text.Body != "" {
 		return nil, errors.New("SQLite takes sql, and no url or body")
 	}
-	st, err := prepare(ctx, s.pool, text.SQL, params)
+	st, err := prepare(ctx, s.pool, false, text.SQL, params)
 	if err != nil {
 		return nil, fmt.Errorf("SQLite: %w", err)
 	}

@@ -173,11 +173,11 @@ func TestPrepare(t *testing.T) {
 		"explain query plan select 1": "not a select",
 		"select load_extension('x')":  "load_extension",
 		"select @other":               "@other",
-		"select ?":                    "placeholder ?",
-		"select ?1":                   "placeholder ?1",
-		"select :sensor":              "placeholder :sensor",
-		"select $sensor":              "placeholder $sensor",
-		"select 1 as unused":          "@sensor is declared",
+		"select ?":                    "parameters are written @name",
+		"select ?1":                   "parameters are written @name",
+		"select :sensor":              "parameters are written @name",
+		"select $sensor":              "parameters are written @name",
+		"select 1 as unused":          "@sensor is not used",
 	} {
 		params := []stream.Param{sensor}
 		if _, err := s.Prepare(context.Background(), stream.Text{SQL: query}, params); err == nil || !strings.Contains(err.Error(), complaint) {

@@ -2,12 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
@@ -18,33 +16,38 @@ import (
 // statement is a query that has been checked. It compiles anew for each run, on the connection that runs it.
 type statement struct {
 	pool   *pool
+	raw    bool // a client wrote it
 	text   string
 	order  []int         // for each placeholder, by its number from 0: the argument to bind
 	budget time.Duration // how long an estimate may count
 	known  *counts
 }
 
-// prepare checks text; see stream.Source.
-func prepare(ctx context.Context, p *pool, text string, params []stream.Param) (*statement, error) {
+// prepare checks text; see stream.Source. What is wrong with it is a *stream.TextError or an error of the database's.
+func prepare(ctx context.Context, p *pool, raw bool, text string, params []stream.Param) (*statement, error) {
 	if strings.IndexByte(text, 0) >= 0 {
-		return nil, errors.New("the statement holds a NUL character")
+		return nil, stream.BadText("the statement holds a NUL character")
 	}
-	c, err := p.get(ctx)
+	c, err := p.get(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
 	defer p.put(c, true)
 	release := c.watch(ctx)
 	defer release()
-	c.authorize(true)
-	defer c.authorize(false)
-
+	if raw {
+		heap.enter(c)
+		defer heap.leave(c)
+	} else {
+		c.authorize(readsOnly)
+		defer c.authorize(nil)
+	}
 	st, rest, err := c.prepare(ctx, text)
 	if err != nil {
 		return nil, err
 	}
 	if st == nil {
-		return nil, errors.New("there is no statement")
+		return nil, stream.BadText("there is no statement")
 	}
 	defer st.finalize()
 	if err := c.onlyComments(ctx, rest); err != nil {
@@ -52,14 +55,14 @@ func prepare(ctx context.Context, p *pool, text string, params []stream.Param) (
 	}
 	if lib.Xsqlite3_stmt_readonly(c.tls, st.handle) == 0 || lib.Xsqlite3_stmt_isexplain(c.tls, st.handle) != 0 ||
 		st.columnCount() == 0 {
-		return nil, errors.New("the statement is not a select")
+		return nil, stream.BadText("the statement is not a select")
 	}
 	order, err := matchParams(st.paramNames(), params)
 	if err != nil {
 		return nil, err
 	}
 	text = strings.TrimRight(strings.TrimSpace(text[:len(text)-len(rest)]), "; \t\r\n")
-	return &statement{pool: p, text: text, order: order, budget: estimateBudget, known: newCounts()}, nil
+	return &statement{pool: p, raw: raw, text: text, order: order, budget: estimateBudget, known: newCounts()}, nil
 }
 
 // onlyComments checks that nothing follows the statement.
@@ -70,7 +73,7 @@ func (c *conn) onlyComments(ctx context.Context, rest string) error {
 			st.finalize()
 		}
 		if st != nil || err != nil {
-			return errors.New("there is more than one statement")
+			return stream.BadText("there is more than one statement")
 		}
 		if tail == rest {
 			return nil
@@ -87,19 +90,16 @@ func matchParams(names []string, params []stream.Param) ([]int, error) {
 	for i, name := range names {
 		declared, ok := strings.CutPrefix(name, "@")
 		if !ok {
-			if name == "" {
-				name = "?"
-			}
-			return nil, fmt.Errorf("placeholder %s: parameters are written @name", name)
+			return nil, stream.BadParam("parameters are written @name, and not ? or with another sign")
 		}
 		at := slices.IndexFunc(params, func(p stream.Param) bool { return p.Name == declared })
 		if at < 0 {
-			return nil, fmt.Errorf("parameter %s is not declared", name)
+			return nil, stream.BadParam("there is no parameter %s", name)
 		}
 		order[i], used[at] = at, true
 	}
 	if at := slices.Index(used, false); at >= 0 {
-		return nil, fmt.Errorf("parameter @%s is declared but not used", params[at].Name)
+		return nil, stream.BadParam("parameter @%s is not used by the statement", params[at].Name)
 	}
 	return order, nil
 }
@@ -137,18 +137,20 @@ func bindValue(st *stmt, i int, v stream.Value) error {
 	}
 }
 
-// authorize switches on the check of what is compiled: it may read, and nothing else. query_only and the read-only file hold
-// without it; it gives the error when the configuration is loaded, and also refuses what only looks like reading, such as pragmas.
-func (c *conn) authorize(on bool) {
-	var callback uintptr
-	if on {
-		callback = *(*uintptr)(unsafe.Pointer(&struct {
-			f func(*libc.TLS, uintptr, int32, uintptr, uintptr, uintptr, uintptr) int32
-		}{readsOnly}))
+// authorizer decides on what a statement does, while it is compiled: SQLITE_OK or SQLITE_DENY.
+type authorizer func(tls *libc.TLS, _ uintptr, action int32, first, second, _, _ uintptr) int32
+
+// authorize switches the check of what is compiled on, or off with nil.
+func (c *conn) authorize(check authorizer) {
+	var address uintptr
+	if check != nil {
+		address = callback(check)
 	}
-	lib.Xsqlite3_set_authorizer(c.tls, c.db, callback, 0)
+	lib.Xsqlite3_set_authorizer(c.tls, c.db, address, 0)
 }
 
+// readsOnly lets a statement read, and nothing else. query_only and the read-only file hold without it; it gives the error when the
+// configuration is loaded, and also refuses what only looks like reading, such as pragmas.
 func readsOnly(_ *libc.TLS, _ uintptr, action int32, _, second, _, _ uintptr) int32 {
 	switch action {
 	case lib.SQLITE_SELECT, lib.SQLITE_READ, lib.SQLITE_RECURSIVE:

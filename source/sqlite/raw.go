@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
+)
+
+// Statements that clients write themselves run on connections of their own, which are restricted for as long as they live: the
+// authorizer stays on, also where SQLite compiles a statement again because the schema has changed, and what a statement may cost is
+// bounded.
+
+// maxValue is the longest value or statement in bytes. It also bounds what a single call of a function such as instr takes, which
+// nothing interrupts.
+const maxValue = 1 << 20
+
+var rawLimits = map[int32]int32{
+	lib.SQLITE_LIMIT_LENGTH:              maxValue,
+	lib.SQLITE_LIMIT_SQL_LENGTH:          maxValue,
+	lib.SQLITE_LIMIT_EXPR_DEPTH:          200,
+	lib.SQLITE_LIMIT_COMPOUND_SELECT:     100,
+	lib.SQLITE_LIMIT_VDBE_OP:             100_000,
+	lib.SQLITE_LIMIT_FUNCTION_ARG:        100,
+	lib.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+	lib.SQLITE_LIMIT_VARIABLE_NUMBER:     100,
+	lib.SQLITE_LIMIT_TRIGGER_DEPTH:       0,
+	lib.SQLITE_LIMIT_WORKER_THREADS:      0,
+}
+
+// CheckRaw implements stream.RawSource.
+func (s *Source) CheckRaw() error { return nil }
+
+// AllowRaw implements stream.RawSource.
+func (s *Source) AllowRaw(context.Context) error {
+	if !heap.measured {
+		return errors.New("SQLite's memory cannot be bounded, as another module of this server began to use it first")
+	}
+	return nil
+}
+
+// PrepareRaw implements stream.RawSource.
+func (s *Source) PrepareRaw(ctx context.Context, sql string, params []stream.Param) (stream.Statement, error) {
+	if s.pool == nil {
+		return nil, errors.New("the SQLite source is not provisioned")
+	}
+	st, err := prepare(ctx, s.pool, true, sql, params)
+	if err != nil {
+		return nil, fmt.Errorf("SQLite: %w", rawError(err))
+	}
+	return st, nil
+}
+
+// restrict readies a new connection for statements of clients.
+func (c *conn) restrict() error {
+	for limit, value := range rawLimits {
+		lib.Xsqlite3_limit(c.tls, c.db, limit, value)
+	}
+	if err := c.replaceTrims(); err != nil {
+		return err
+	}
+	// What does not fit is refused and does not fill the disk, of which SQLite keeps no account.
+	if err := c.exec(context.Background(), "pragma temp_store = memory"); err != nil {
+		return err
+	}
+	lib.Xsqlite3_progress_handler(c.tls, c.db, guardOps, callback(guard), 0)
+	c.restricted = true
+	c.authorize(readsTables)
+	return nil
+}
+
+// callback is the address of a function as SQLite calls it.
+func callback[F any](f F) uintptr {
+	return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f}))
+}
+
+// closedFunctions are those that reach beyond the tables: load, log, read files where an SQLite has them, look into pages, or cost
+// more than their length says.
+var closedFunctions = []string{
+	"load_extension", "sqlite_log", "fts3_tokenizer", "readfile", "writefile", "edit", "eval", "rtreecheck", "sqlite_offset",
+}
+
+// closedTables show the file's pages, what has been deleted included.
+var closedTables = []string{"sqlite_dbpage", "dbstat", "sqlite_dbdata", "sqlite_dbptr"}
+
+// readsTables is the authorizer of statements that clients write: they may read tables, and nothing else.
+func readsTables(tls *libc.TLS, arg uintptr, action int32, first, second, database, trigger uintptr) int32 {
+	switch action {
+	case lib.SQLITE_READ:
+		if isOneOf(libc.GoString(first), closedTables) {
+			return lib.SQLITE_DENY
+		}
+	case lib.SQLITE_FUNCTION:
+		name := strings.ToLower(libc.GoString(second))
+		if isOneOf(name, closedFunctions) || strings.HasPrefix(name, "geopoly_") {
+			return lib.SQLITE_DENY
+		}
+	}
+	return readsOnly(tls, arg, action, first, second, database, trigger)
+}
+
+func isOneOf(name string, names []string) bool {
+	for _, n := range names {
+		if strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// rawError says in plain words what SQLite refused to a client's own statement, where that is a matter of what is open here.
+func rawError(err error) error {
+	var e *errorDB
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch code := e.code & 0xff; {
+	case code == lib.SQLITE_AUTH, strings.HasPrefix(e.message, "not authorized"): // the latter for a function
+		return stream.BadText("the statement does more than read tables")
+	case code == lib.SQLITE_TOOBIG:
+		return stream.BadText("a value, or the statement, is longer than %d bytes", maxValue)
+	case code == lib.SQLITE_NOMEM, code == lib.SQLITE_INTERRUPT, code == lib.SQLITE_FULL:
+		return stream.BadText("the statement needs too much memory")
+	}
+	return err
+}
+
+// Gist is the error without SQLite's words, which may quote the statement and its values.
+func (e *errorDB) Gist() string {
+	return fmt.Sprintf("SQLite error %d: %s", e.code, libc.GoString(lib.Xsqlite3_errstr(nil, e.code)))
+}
+
+var _ stream.RawSource = (*Source)(nil)
