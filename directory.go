@@ -12,8 +12,11 @@ func init() { caddy.RegisterModule(new(directory)) }
 // is provisioned can be said whether a hub that is named somewhere is one of them.
 type directory struct {
 	hubs   map[string]*pooledHub // does not change once the configuration starts
-	wanted []string              // that neuroquantum_ws_notify names
+	wanted []wanted              // what other directives name
 }
+
+// wanted is a hub that a directive names.
+type wanted struct{ directive, hub string }
 
 // CaddyModule implements caddy.Module.
 func (*directory) CaddyModule() caddy.ModuleInfo {
@@ -29,11 +32,14 @@ func directoryOf(ctx caddy.Context) (*directory, error) {
 	return app.(*directory), nil
 }
 
+// want notes that a directive needs a hub of this configuration.
+func (d *directory) want(directive, hub string) { d.wanted = append(d.wanted, wanted{directive, hub}) }
+
 // Start implements caddy.App. A configuration that names a hub which it does not have fails to start.
 func (d *directory) Start() error {
-	for _, name := range d.wanted {
-		if d.hubs[name] == nil {
-			return fmt.Errorf("neuroquantum_ws_notify: no neuroquantum_ws of this configuration has the hub %q", name)
+	for _, w := range d.wanted {
+		if d.hubs[w.hub] == nil {
+			return fmt.Errorf("%s: no neuroquantum_ws of this configuration has the hub %q", w.directive, w.hub)
 		}
 	}
 	return nil

@@ -120,7 +120,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	if n.directory, err = directoryOf(ctx); err != nil {
 		return err
 	}
-	n.directory.wanted = append(n.directory.wanted, n.Hub)
+	n.directory.want("neuroquantum_ws_notify", n.Hub)
 	return nil
 }
 

@@ -70,6 +70,23 @@ func closeHub(name string) error {
 	return err
 }
 
+// pooledHubOf is the living hub of a name, nil where there is none.
+func pooledHubOf(name string) (found *pooledHub) {
+	hubs.Range(func(key, value any) bool {
+		if key == name {
+			found = value.(*pooledHub)
+		}
+		return found == nil
+	})
+	return found
+}
+
+// ready tells whether new clients are welcome.
+func (p *pooledHub) ready() bool { return p.hub.Open() }
+
+// disconnectUser closes all connections of a user for an operator; see hub.DisconnectUser.
+func (p *pooledHub) disconnectUser(user string, after time.Duration) int { return p.hub.DisconnectUser(user, after) }
+
 // apply puts a configuration that has started in force, also for the connections that are open.
 func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	p.mu.Lock()

@@ -30,6 +30,8 @@ type Broker interface {
 	Position() protocol.Position
 	// Channels lists what the broker knows of the channels that keep history and match.
 	Channels(match func(channel string) bool) []ChannelHistory
+	// Channel is the same of one channel; false where it keeps none, or nothing was published to it.
+	Channel(name string) (ChannelHistory, bool)
 	// Close ends delivery and waits for a call of deliver that is under way.
 	Close() error
 }

@@ -83,13 +83,7 @@ func (h *Hub) Channels(match func(string) bool) map[string]ChannelStats {
 				}
 				cs := out[name]
 				cs.Channel = name
-				cs.Subscribers += len(t.subs)
-				if cs.Offset == 0 {
-					cs.Published = max(cs.Published, t.published)
-					if t.publishedAt.After(cs.PublishedAt) {
-						cs.PublishedAt = t.publishedAt
-					}
-				}
+				cs.add(t)
 				out[name] = cs
 			}
 		})

@@ -165,13 +165,21 @@ func (b *Broker) Channels(match func(string) bool) []hub.ChannelHistory {
 	var out []hub.ChannelHistory
 	for name, ch := range b.store.channels {
 		if match(name) {
-			out = append(out, hub.ChannelHistory{
-				Channel: name, Published: ch.published, Messages: len(ch.messages), Bytes: ch.bytes,
-				Last: ch.last, PublishedAt: ch.publishedAt,
-			})
+			out = append(out, ch.describe(name))
 		}
 	}
 	return out
+}
+
+// Channel implements hub.Broker.
+func (b *Broker) Channel(name string) (hub.ChannelHistory, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expireLocked(b.now())
+	if ch := b.store.channels[name]; ch != nil {
+		return ch.describe(name), true
+	}
+	return hub.ChannelHistory{}, false
 }
 
 // Close implements hub.Broker.
