@@ -231,7 +231,7 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 		}
 		c.session.QueryAccess[name] = terms
 		queries = append(queries, &stream.Query{
-			Name: name, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
+			Name: name, Source: q.Source, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
 			Int64Strings: q.Int64 == int64String,
 		})
 	}

@@ -146,6 +146,8 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		level := zap.WarnLevel
 		if errors.Is(err, errNoWrite) {
 			level = zap.DebugLevel
+		} else {
+			n.directory.hubs[n.Hub].events.counts.invalid.Add(1)
 		}
 		n.log.Log(level, "no event", zap.String("hub", n.Hub), zap.Error(err))
 		return nil

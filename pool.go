@@ -85,7 +85,9 @@ func pooledHubOf(name string) (found *pooledHub) {
 func (p *pooledHub) ready() bool { return p.hub.Open() }
 
 // disconnectUser closes all connections of a user for an operator; see hub.DisconnectUser.
-func (p *pooledHub) disconnectUser(user string, after time.Duration) int { return p.hub.DisconnectUser(user, after) }
+func (p *pooledHub) disconnectUser(user string, after time.Duration) int {
+	return p.hub.DisconnectUser(user, after)
+}
 
 // apply puts a configuration that has started in force, also for the connections that are open.
 func (p *pooledHub) apply(c *configuration, log *zap.Logger) {

@@ -20,14 +20,19 @@ type Refusal uint8
 
 // The refusals.
 const (
-	Admitted    Refusal = iota
-	HubFull             // max_connections
-	AddressFull         // max_connections_per_ip
-	UserFull            // max_connections_per_user
-	Draining            // the hub closes
+	Admitted        Refusal = iota
+	HubFull                 // max_connections
+	AddressFull             // max_connections_per_ip
+	UserFull                // max_connections_per_user
+	Draining                // the hub closes
+	BadRequest              // no WebSocket handshake, or a wrong one
+	BadOrigin               // of a page that may not connect
+	Unauthenticated         // who the client is must be known, and is not
 )
 
-var refusals = [...]string{"admitted", "hub full", "address full", "user full", "draining"}
+var refusals = [...]string{
+	"admitted", "hub full", "address full", "user full", "draining", "bad request", "origin not allowed", "unauthenticated",
+}
 
 // String names the refusal in the log.
 func (r Refusal) String() string { return refusals[r] }
@@ -37,7 +42,6 @@ type slots struct {
 	all       int
 	addresses map[string]int
 	users     map[string]int
-	refused   uint64
 }
 
 func newSlots() slots { return slots{addresses: make(map[string]int), users: make(map[string]int)} }
@@ -66,7 +70,7 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 		refusal = UserFull
 	}
 	if refusal != Admitted {
-		h.slots.refused++
+		h.Refuse(refusal)
 		return nil, refusal
 	}
 	h.slots.all++
@@ -76,6 +80,9 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	}
 	return &Slot{h, address, user}, Admitted
 }
+
+// Refuse counts a client that gets no connection for another reason than those of Reserve, which counts its own.
+func (h *Hub) Refuse(why Refusal) { h.stats.refusals[why].Add(1) }
 
 // Release gives the place back. It is for a slot that Upgrade was not called with.
 func (s *Slot) Release() {
@@ -123,6 +130,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	ws, err := websocket.Accept(&hijacker{w, c}, r, c.acceptOptions(u.Subprotocols))
 	if err != nil {
 		u.Slot.Release()
+		h.Refuse(BadRequest)
 		return nil, fmt.Errorf("upgrading to WebSocket: %w", err)
 	}
 	settings := h.Settings()
@@ -155,18 +163,15 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 // forget takes an ended connection off the books.
 func (h *Hub) forget(c *Conn, err error) {
 	s := c.Stats()
-	h.mu.Lock()
-	delete(h.conns, c.id)
-	h.gone.sent += s.Sent
-	h.gone.sentBytes += s.SentBytes
-	h.gone.offered += s.Offered
-	h.gone.dropped += s.Dropped
-	h.gone.conflated += s.Conflated
-	c.slot.releaseLocked()
-	h.mu.Unlock()
 	c.mu.Lock()
 	code, reason := c.code, c.reason
 	c.mu.Unlock()
+	h.mu.Lock()
+	delete(h.conns, c.id)
+	h.gone.add(c)
+	h.closes[closeLabel(code)]++
+	c.slot.releaseLocked()
+	h.mu.Unlock()
 	level := zap.DebugLevel
 	if code == protocol.CloseInternal || code == closeTooSlow {
 		level = zap.WarnLevel

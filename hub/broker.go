@@ -36,6 +36,12 @@ type Broker interface {
 	Close() error
 }
 
+// Sized is a Broker that knows how much it keeps.
+type Sized interface {
+	// Size gives the channels in which something is kept, and the bytes that count against max_history.
+	Size() (channels int, bytes int64)
+}
+
 // Publication is a message that has no place in the order yet.
 type Publication struct {
 	Channel string

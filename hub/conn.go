@@ -99,6 +99,7 @@ type Conn struct {
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
 	lastActive atomic.Int64 // and of its last request, subscription or stream
 	subCount   atomic.Int32
+	sample     atomic.Int64 // of the first sampled message that waits; 0 where none does
 	received   atomic.Uint64
 	receivedB  atomic.Uint64
 
@@ -119,8 +120,8 @@ type Conn struct {
 	parked    bool          // no goroutine reads; the poller or closing the socket starts one
 	code      protocol.CloseCode
 	reason    string
-	sent      uint64 // messages
-	sentB     uint64 // bytes
+	sent      [kinds]uint64 // messages
+	sentB     uint64        // bytes
 }
 
 // ID is the connection's UUID.
@@ -168,7 +169,10 @@ func (c *Conn) Stats() ConnStats {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Sent, s.SentBytes = c.sent, c.sentB
+	for _, n := range c.sent {
+		s.Sent += n
+	}
+	s.SentBytes = c.sentB
 	counts := c.queue.Counts()
 	s.Offered, s.Dropped, s.Conflated = counts.Offered, counts.Dropped, counts.Conflated
 	s.Queued = c.queue.Len() + c.lane.Len()

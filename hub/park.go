@@ -170,6 +170,7 @@ func (c *Conn) park() bool {
 		return false
 	}
 	c.parked = true
+	c.hub.stats.parked.Add(1)
 	return true
 }
 
@@ -179,6 +180,7 @@ func (c *Conn) wake() {
 	defer c.mu.Unlock()
 	if c.parked {
 		c.parked = false
+		c.hub.stats.parked.Add(-1)
 		go c.run()
 	}
 }

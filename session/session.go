@@ -35,6 +35,8 @@ type Env struct {
 	Streams *stream.Registry
 	Config  atomic.Pointer[Config]
 	Log     *zap.Logger
+
+	Counters Counters
 }
 
 // Bounds against clients that send mostly what cannot be done.
@@ -108,12 +110,14 @@ func (s *Session) Receive(msg []byte) (active bool) {
 	now := time.Now()
 	if s.limiter != nil && !s.limiter.AllowN(now, 1) {
 		req, _ := protocol.Decode(msg)
+		s.env.Counters.request(req.Type)
 		limited := protocol.Errorf(protocol.RateLimited, "too many messages")
 		limited.RetryAfter = time.Duration(float64(time.Second) / float64(s.limiter.Limit()))
 		s.fail(req, "", limited)
 		return true
 	}
 	req, err := protocol.Decode(msg)
+	s.env.Counters.request(req.Type)
 	if err != nil {
 		s.fail(req, "", err)
 		return true
@@ -210,6 +214,7 @@ func (s *Session) fail(req protocol.Request, channel string, e *protocol.Error) 
 		streamID = ""
 	}
 	s.reply(protocol.AppendError(s.out[:0], e, req.ID, streamID, channel))
+	s.env.Counters.error(e.Code)
 	if s.failed {
 		return // a message counts once, however many of its channels are refused
 	}

@@ -16,6 +16,7 @@ type Registry struct {
 	max int
 
 	counters counters
+	metrics  metrics
 
 	mu      sync.Mutex
 	running map[string]*stream // by id; from Start to the ending
@@ -120,6 +121,8 @@ func (r *Registry) add(s *stream) bool {
 	}
 	r.running[s.id] = s
 	r.counters.started.Add(1)
+	s.counted = r.metrics.of(s.query)
+	s.counted.started.Add(1)
 	return true
 }
 
@@ -128,6 +131,7 @@ func (r *Registry) remove(s *stream, end *ending) {
 	r.mu.Lock()
 	delete(r.running, s.id)
 	r.mu.Unlock()
+	s.counted.ended(end)
 	switch end.kind {
 	case endCompleted:
 		r.counters.completed.Add(1)

@@ -35,6 +35,7 @@ type stream struct {
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
 	cancel    context.CancelCauseFunc
+	counted   *kindCounters
 	turn      chan struct{} // holds a token while a message is being sent
 
 	// Owned by run.
@@ -45,9 +46,10 @@ type stream struct {
 
 	progress progress
 
-	mu      sync.Mutex
-	stopped bool // the ending is settled
-	end     *ending
+	mu        sync.Mutex
+	stopped   bool // the ending is settled
+	stoppedAt time.Time
+	end       *ending
 }
 
 // run is the stream's goroutine, from the query to the ending.
@@ -63,6 +65,7 @@ func (s *stream) run() {
 	s.stall.Stop()
 
 	err := s.execute()
+	s.measureIdle()
 	s.stall.Stop()
 	end := s.settle(err)
 	s.progress.elapsed = time.Since(s.started)
@@ -172,7 +175,9 @@ func (s *stream) next(rows Rows) bool {
 	if s.ctx.Err() != nil || !rows.Next() {
 		return false
 	}
-	s.progress.rows.Add(1)
+	if s.progress.rows.Add(1) == 1 {
+		s.counted.source.firstRow.Observe(time.Since(s.started))
+	}
 	return true
 }
 
@@ -210,6 +215,9 @@ func (s *stream) sent(rows, bytes int) {
 	c.rows.Add(int64(rows))
 	c.batches.Add(1)
 	c.bytes.Add(int64(bytes))
+	s.counted.rows.Add(int64(rows))
+	s.counted.batches.Add(1)
+	s.counted.bytes.Add(int64(bytes))
 }
 
 // stop ends the stream from outside. It reports false where its ending was settled before, which then is told instead.
@@ -219,7 +227,7 @@ func (s *stream) stop(end *ending) bool {
 	if s.stopped {
 		return false
 	}
-	s.stopped, s.end = true, end
+	s.stopped, s.end, s.stoppedAt = true, end, time.Now()
 	s.cancel(end)
 	return true
 }

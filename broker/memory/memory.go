@@ -182,6 +182,14 @@ func (b *Broker) Channel(name string) (hub.ChannelHistory, bool) {
 	return hub.ChannelHistory{}, false
 }
 
+// Size implements hub.Sized.
+func (b *Broker) Size() (channels int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expireLocked(b.now())
+	return len(b.store.channels), int64(b.store.bytes)
+}
+
 // Close implements hub.Broker.
 func (b *Broker) Close() error {
 	b.mu.Lock()
@@ -198,5 +206,8 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-// Interface guard.
-var _ hub.Broker = (*Broker)(nil)
+// Interface guards.
+var (
+	_ hub.Broker = (*Broker)(nil)
+	_ hub.Sized  = (*Broker)(nil)
+)
