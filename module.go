@@ -123,6 +123,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	directory.hubs[h.name] = h.pooled
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
