@@ -93,6 +93,7 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 		}
 		leaving := s.dial()
 		leaving.Close()
+		until(c, "it is gone", func() bool { return hubOf(t, "default").Stats().Connections == round })
 		cut := s.dial()
 		cut.Cut()
 		until(c, "both are gone", func() bool { return hubOf(t, "default").Stats().Connections == round })

@@ -4,190 +4,33 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/api"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/schematest"
 )
 
-// schema checks values against the part of JSON Schema that the documents use. What it does not know fails.
-type schema struct {
-	document map[string]any
-}
-
-func (s schema) resolve(reference string) any {
-	var at any = s.document
-	for part := range strings.SplitSeq(strings.TrimPrefix(reference, "#/"), "/") {
-		at = at.(map[string]any)[part]
-	}
-	if at == nil {
-		panic("nothing is at " + reference)
-	}
-	return at
-}
-
-// check says where and why a value does not fit, empty where it does.
-func (s schema) check(at string, rule map[string]any, value any) string {
-	if reference, ok := rule["$ref"].(string); ok {
-		return s.check(at, s.resolve(reference).(map[string]any), value)
-	}
-	for keyword, want := range rule {
-		wrong := ""
-		switch keyword {
-		case "description", "default", "example", "title":
-		case "type":
-			if !slices.ContainsFunc(kinds(want), func(kind string) bool { return isKind(kind, value) }) {
-				wrong = fmt.Sprintf("%T is no %v", value, want)
-			}
-		case "const":
-			if value != want {
-				wrong = fmt.Sprintf("%v is not %v", value, want)
-			}
-		case "enum":
-			if !slices.Contains(want.([]any), value) {
-				wrong = fmt.Sprintf("%v is none of %v", value, want)
-			}
-		case "oneOf":
-			fits := 0
-			for _, one := range want.([]any) {
-				if wrong := s.check(at, one.(map[string]any), value); wrong == "" {
-					fits++
-				}
-			}
-			if fits != 1 {
-				wrong = fmt.Sprintf("%v fits %d of the alternatives", value, fits)
-			}
-		case "properties", "required", "additionalProperties", "items", "minimum", "maximum", "minLength", "maxLength", "minItems",
-			"maxItems", "format":
-			wrong = s.keyword(at, keyword, rule, value)
-		default:
-			panic("the keyword " + keyword + " at " + at)
-		}
-		if wrong != "" {
-			if !strings.HasPrefix(wrong, "$") {
-				wrong = at + ": " + wrong
-			}
-			return wrong
-		}
-	}
-	return ""
-}
-
-func kinds(want any) (out []string) {
-	if one, ok := want.(string); ok {
-		return []string{one}
-	}
-	for _, one := range want.([]any) {
-		out = append(out, one.(string))
-	}
-	return out
-}
-
-func isKind(kind string, value any) bool {
-	switch v := value.(type) {
-	case nil:
-		return kind == "null"
-	case bool:
-		return kind == "boolean"
-	case string:
-		return kind == "string"
-	case float64:
-		return kind == "number" || kind == "integer" && v == math.Trunc(v)
-	case []any:
-		return kind == "array"
-	}
-	return kind == "object"
-}
-
-func (s schema) keyword(at, keyword string, rule map[string]any, value any) string {
-	number, _ := rule[keyword].(float64)
-	switch v := value.(type) {
-	case map[string]any:
-		properties, _ := rule["properties"].(map[string]any)
-		switch keyword {
-		case "required":
-			for _, name := range rule["required"].([]any) {
-				if _, ok := v[name.(string)]; !ok {
-					return fmt.Sprintf("%s is missing", name)
-				}
-			}
-		case "properties":
-			for name, property := range properties {
-				if inner, ok := v[name]; ok {
-					if wrong := s.check(at+"."+name, property.(map[string]any), inner); wrong != "" {
-						return wrong
-					}
-				}
-			}
-		case "additionalProperties":
-			for name, inner := range v {
-				if properties[name] != nil {
-					continue
-				}
-				more, allowed := rule["additionalProperties"].(map[string]any)
-				if !allowed {
-					return name + " is not described"
-				}
-				if wrong := s.check(at+"."+name, more, inner); wrong != "" {
-					return wrong
-				}
-			}
-		}
-	case []any:
-		switch {
-		case keyword == "items":
-			for i, inner := range v {
-				if wrong := s.check(fmt.Sprintf("%s[%d]", at, i), rule["items"].(map[string]any), inner); wrong != "" {
-					return wrong
-				}
-			}
-		case keyword == "minItems" && len(v) < int(number), keyword == "maxItems" && len(v) > int(number):
-			return fmt.Sprintf("%d items", len(v))
-		}
-	case float64:
-		if keyword == "minimum" && v < number || keyword == "maximum" && v > number {
-			return fmt.Sprintf("%v is out of range", v)
-		}
-	case string:
-		switch {
-		case keyword == "minLength" && len(v) < int(number), keyword == "maxLength" && len(v) > int(number):
-			return "its length"
-		case keyword == "format" && rule["format"] == "date-time":
-			if _, err := time.Parse(time.RFC3339, v); err != nil || !strings.HasSuffix(v, "Z") {
-				return v + " is no time in UTC"
-			}
-		case keyword == "format" && !uuidText.MatchString(v):
-			return v + " is no UUID"
-		}
-	}
-	return ""
-}
-
-var uuidText = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
-func openAPI(t testing.TB) schema {
+func openAPI(t testing.TB) schematest.Document {
 	t.Helper()
 	text, err := os.ReadFile("docs/openapi.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s schema
-	if err := json.Unmarshal(text, &s.document); err != nil {
+	var d schematest.Document
+	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return d
 }
 
 // operations are those of the document by METHOD path.
-func (s schema) operations() map[string]map[string]any {
+func operations(document schematest.Document) map[string]map[string]any {
 	all := make(map[string]map[string]any)
-	for path, methods := range s.document["paths"].(map[string]any) {
+	for path, methods := range document["paths"].(map[string]any) {
 		for method, operation := range methods.(map[string]any) {
 			all[strings.ToUpper(method)+" "+path] = operation.(map[string]any)
 		}
@@ -196,25 +39,25 @@ func (s schema) operations() map[string]map[string]any {
 }
 
 // response is what the document says of an operation's answers of a status; nil where it does not know the status.
-func (s schema) response(operation map[string]any, status int) map[string]any {
+func responseOf(document schematest.Document, operation map[string]any, status int) map[string]any {
 	r, _ := operation["responses"].(map[string]any)[fmt.Sprint(status)].(map[string]any)
 	if reference, ok := r["$ref"].(string); ok {
-		return s.resolve(reference).(map[string]any)
+		return document.Resolve(reference).(map[string]any)
 	}
 	return r
 }
 
 func TestOpenAPIHasTheRoutes(t *testing.T) {
 	document := openAPI(t)
-	if got, want := slices.Sorted(maps.Keys(document.operations())), api.Operations(); !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(operations(document))), api.Operations(); !slices.Equal(got, want) {
 		t.Errorf("the document has %v, the API %v", got, want)
 	}
 	// Parameters of the path are those in the path, and every reference leads somewhere.
-	for name, operation := range document.operations() {
+	for name, operation := range operations(document) {
 		inPath := ""
 		list, _ := operation["parameters"].([]any)
 		for _, p := range list {
-			parameter := document.resolve(p.(map[string]any)["$ref"].(string)).(map[string]any)
+			parameter := document.Resolve(p.(map[string]any)["$ref"].(string)).(map[string]any)
 			if parameter["in"] == "path" {
 				inPath = "{" + parameter["name"].(string) + "}"
 			}
@@ -229,13 +72,13 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 func TestOpenAPIParameters(t *testing.T) {
 	document := openAPI(t)
 	s := serveSite(t, apiSite+ws(apiChannels))
-	for name, operation := range document.operations() {
+	for name, operation := range operations(document) {
 		method, path, _ := strings.Cut(name, " ")
 		path = strings.NewReplacer("{name}", "a", "{id}", "a", "{user}", "a").Replace(path)
 		known := map[string]bool{}
 		list, _ := operation["parameters"].([]any)
 		for _, p := range list {
-			parameter := document.resolve(p.(map[string]any)["$ref"].(string)).(map[string]any)
+			parameter := document.Resolve(p.(map[string]any)["$ref"].(string)).(map[string]any)
 			if parameter["in"] == "query" {
 				known[parameter["name"].(string)] = true
 			}
@@ -258,27 +101,27 @@ func TestOpenAPIExamples(t *testing.T) {
 			rule := media["schema"].(map[string]any)
 			if example, ok := media["example"]; ok {
 				examples++
-				if wrong := document.check("$", rule, example); wrong != "" {
+				if wrong := document.Check("$", rule, example); wrong != "" {
 					t.Errorf("%s %s: %s", at, kind, wrong)
 				}
 			}
 			several, _ := media["examples"].(map[string]any)
 			for name, example := range several {
 				examples++
-				if wrong := document.check("$", rule, example.(map[string]any)["value"]); wrong != "" {
+				if wrong := document.Check("$", rule, example.(map[string]any)["value"]); wrong != "" {
 					t.Errorf("%s %s %s: %s", at, kind, name, wrong)
 				}
 			}
 		}
 	}
-	for name, operation := range document.operations() {
+	for name, operation := range operations(document) {
 		if body, ok := operation["requestBody"].(map[string]any); ok {
 			check(name, body["content"].(map[string]any))
 		}
 		for status := range operation["responses"].(map[string]any) {
 			var code int
 			fmt.Sscan(status, &code)
-			content, _ := document.response(operation, code)["content"].(map[string]any)
+			content, _ := responseOf(document, operation, code)["content"].(map[string]any)
 			check(name+" "+status, content)
 			if content == nil && status != "204" {
 				t.Errorf("%s %s has no content", name, status)
@@ -340,7 +183,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 		if test.status < 300 {
 			seen[test.operation] = true
 		}
-		response := document.response(document.operations()[test.operation], test.status)
+		response := responseOf(document, operations(document)[test.operation], test.status)
 		if response == nil {
 			t.Errorf("%s: %d is not described", test.operation, test.status)
 			continue
@@ -357,11 +200,11 @@ func TestOpenAPIAnswers(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.text), &value); err != nil {
 			t.Fatal(err)
 		}
-		if wrong := document.check("$", media["schema"].(map[string]any), value); wrong != "" {
+		if wrong := document.Check("$", media["schema"].(map[string]any), value); wrong != "" {
 			t.Errorf("%s %s: %s\n%s", test.operation, test.path, wrong, a.text)
 		}
 	}
-	for operation := range document.operations() {
+	for operation := range operations(document) {
 		if !seen[operation] {
 			t.Errorf("%s was not asked", operation)
 		}

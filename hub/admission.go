@@ -164,7 +164,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 func (h *Hub) forget(c *Conn, err error) {
 	s := c.Stats()
 	c.mu.Lock()
-	code, reason := c.code, c.reason
+	code, reason, queued, queuedBytes := c.code, c.reason, c.leftMessages, c.leftBytes
 	c.mu.Unlock()
 	h.mu.Lock()
 	delete(h.conns, c.id)
@@ -176,11 +176,13 @@ func (h *Hub) forget(c *Conn, err error) {
 	if code == protocol.CloseInternal || code == closeTooSlow {
 		level = zap.WarnLevel
 	}
-	if entry := h.log.Check(level, "connection ended"); entry != nil {
-		entry.Write(zap.String("hub", h.name), zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
+	if entry, fields := h.line(level, "connection ended"); entry != nil {
+		entry.Write(append(fields, zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
 			zap.String("user", c.identity.User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
-			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received), zap.Uint64("sent", s.Sent),
-			zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated), zap.NamedError("cause", unlessUsual(err)))
+			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received),
+			zap.Uint64("received_bytes", s.ReceivedBytes), zap.Uint64("sent", s.Sent), zap.Uint64("sent_bytes", s.SentBytes),
+			zap.Uint64("offered", s.Offered), zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated),
+			zap.Int("queued", queued), zap.Int("queued_bytes", queuedBytes), zap.NamedError("cause", unlessUsual(err)))...)
 	}
 }
 

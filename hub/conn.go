@@ -37,6 +37,7 @@ type Meta struct {
 const (
 	closeTooSlow   = protocol.CloseTooSlow
 	closeHeartbeat = protocol.CloseHeartbeat
+	closeNoStatus  = protocol.CloseCode(1005) // RFC 6455, 7.4.1: of a close frame without a code; it is never sent
 )
 
 // closeWait is how long a client may take to answer a close frame, and how long what it still sends is read to no purpose, so
@@ -121,7 +122,10 @@ type Conn struct {
 	code      protocol.CloseCode
 	reason    string
 	sent      [kinds]uint64 // messages
-	sentB     uint64        // bytes
+
+	leftMessages, leftBytes int // what waited when closing began
+
+	sentB uint64 // bytes
 }
 
 // ID is the connection's UUID.
@@ -329,6 +333,7 @@ func (c *Conn) closeWith(code protocol.CloseCode, reason string, frame []byte) b
 	}
 	c.cutLater = time.AfterFunc(wait, c.cutSocket)
 	before := c.queue.Bytes() + c.lane.Bytes()
+	c.leftMessages, c.leftBytes = c.queue.Len()+c.lane.Len(), before+len(c.rest)
 	if code == closeTooSlow || code == closeHeartbeat {
 		c.queue.Clear()
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -98,15 +99,32 @@ func (t *traffic) add(c *Conn) {
 	t.queuedBytes += c.queue.Bytes() + c.lane.Bytes()
 }
 
+// closeCodes are the close codes that have names of their own, from which a hub begins to count.
+var closeCodes = [...]protocol.CloseCode{1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 1011, 4000, 4001, 4003, 4008, 4029, 4100}
+
+func newCloses() map[string]uint64 {
+	closes := map[string]uint64{closedAbnormally: 0, closedOtherwise: 0}
+	for _, code := range closeCodes {
+		closes[closeLabel(code)] = 0
+	}
+	return closes
+}
+
+// What a connection is counted as that was closed without a close frame (RFC 6455, 7.4.1), or with a code of the client's own.
+const (
+	closedAbnormally = "1006"
+	closedOtherwise  = "other"
+)
+
 // closeLabel names a close code. Clients choose theirs, so that not every one has a name of its own.
 func closeLabel(code protocol.CloseCode) string {
-	switch code {
-	case 0:
-		return "1006" // RFC 6455, 7.4.1: closed without a close frame
-	case 1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 1011, 4000, 4001, 4003, 4008, 4029, 4100:
+	switch {
+	case code == 0:
+		return closedAbnormally
+	case slices.Contains(closeCodes[:], code):
 		return strconv.Itoa(int(code))
 	}
-	return "other"
+	return closedOtherwise
 }
 
 // names counts in how many shards each name has subscribers, so that it is known how many there are without asking the shards.

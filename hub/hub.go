@@ -37,6 +37,7 @@ type Hub struct {
 	names    names // that have subscribers
 	sampler  sampler
 	presence *presence
+	warnings warnings
 
 	parkAtOnce bool         // whatever a client said last; for tests
 	watching   atomic.Int64 // subscriptions that want presence events
@@ -52,7 +53,7 @@ type Hub struct {
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
-	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), closes: make(map[string]uint64), sampler: newSampler()}
+	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), closes: newCloses(), sampler: newSampler(), warnings: newWarnings()}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)
 	for range runtime.GOMAXPROCS(0) {

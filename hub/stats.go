@@ -29,7 +29,7 @@ type Stats struct {
 	SentBytes       uint64            `json:"bytes_sent_total"`
 	Offered         uint64            `json:"messages_offered_total"`   // deliveries that connections were due
 	Dropped         uint64            `json:"messages_dropped_total"`   // and those of them that were dropped
-	Losses          []Loss            `json:"losses"`                   // together they are Dropped; only those that happened
+	Losses          []Loss            `json:"losses"`                   // together they are Dropped
 	Conflated       uint64            `json:"messages_conflated_total"` // and those that a newer one of their channel replaced
 	Gaps            map[string]uint64 `json:"gaps"`                     // told to clients, by reason
 	Recovered       uint64            `json:"recovered_total"`          // subscriptions with since of which nothing was missing
@@ -63,7 +63,7 @@ func (h *Hub) Stats() Stats {
 		CaughtUp: n.blocked.Load(), Recovered: n.recovered.Load(), Unrecovered: n.unrecovered.Load(),
 		Oversubscribed: n.oversubscribed.Load(), Unreadable: n.unreadable.Load(), Members: h.presence.members.Load(),
 		MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)), Channels: h.names.count(),
-		Refusals: make(map[string]uint64), Gaps: make(map[string]uint64), SentKinds: make(map[string]uint64), Losses: []Loss{},
+		Refusals: make(map[string]uint64), Gaps: make(map[string]uint64), SentKinds: make(map[string]uint64),
 	}
 	for i := range n.refusals {
 		if Refusal(i) != Admitted {
@@ -90,7 +90,7 @@ func (h *Hub) traffic(s *Stats) {
 	h.mu.Lock()
 	conns := h.connectionsLocked()
 	t := h.gone
-	s.Closes = maps.Clone(h.closes)
+	s.Closes = maps.Clone(h.closes) // those that have not happened are told as well, so that a first one shows
 	h.mu.Unlock()
 	t.subscriptions, t.queued = 0, 0
 	for _, c := range conns {
@@ -103,9 +103,7 @@ func (h *Hub) traffic(s *Stats) {
 		s.SentKinds[kindNames[kind]] = n
 	}
 	t.losses.Each(func(policy, reason string, n uint64) {
-		if n > 0 {
-			s.Losses = append(s.Losses, Loss{policy, reason, n})
-		}
+		s.Losses = append(s.Losses, Loss{policy, reason, n})
 	})
 }
 
