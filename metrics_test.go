@@ -88,7 +88,7 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 		if r, _ := s.get(http.Header{}); r.StatusCode != http.StatusUpgradeRequired {
 			t.Errorf("got %s", r.Status)
 		}
-		if _, r, err := wstest.TryDial(t, s.url(), wstest.Options{Header: http.Header{"Origin": {"https://evil.example"}}}); err == nil || r.StatusCode != 403 {
+		if _, r, err := wstest.TryDial(t, s.url(), wstest.Options{Header: http.Header{"Origin": {"https://evil.example"}}}); err == nil || r.StatusCode != http.StatusForbidden {
 			t.Errorf("got %v", r)
 		}
 		leaving := s.dial()
@@ -135,7 +135,7 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 	for len(clients) < 4 {
 		clients = append(clients, s.dial())
 	}
-	if _, r, err := wstest.TryDial(t, s.url(), wstest.Options{}); err == nil || r.StatusCode != 503 {
+	if _, r, err := wstest.TryDial(t, s.url(), wstest.Options{}); err == nil || r.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %v", r)
 	}
 	api.delete("/connections/" + clients[0].Welcome.Text("connection_id")).want(204)

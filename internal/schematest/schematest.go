@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Document is a document with schemas in it.
@@ -100,65 +101,82 @@ func isKind(kind string, value any) bool {
 }
 
 func (d Document) keyword(at, keyword string, rule map[string]any, value any) string {
-	number, _ := rule[keyword].(float64)
 	switch v := value.(type) {
 	case map[string]any:
-		properties, _ := rule["properties"].(map[string]any)
-		switch keyword {
-		case "required":
-			for _, name := range rule["required"].([]any) {
-				if _, ok := v[name.(string)]; !ok {
-					return fmt.Sprintf("%s is missing", name)
-				}
-			}
-		case "properties":
-			for name, property := range properties {
-				if inner, ok := v[name]; ok {
-					if wrong := d.Check(at+"."+name, property.(map[string]any), inner); wrong != "" {
-						return wrong
-					}
-				}
-			}
-		case "additionalProperties":
-			for name, inner := range v {
-				if properties[name] != nil {
-					continue
-				}
-				more, allowed := rule["additionalProperties"].(map[string]any)
-				if !allowed {
-					return name + " is not described"
-				}
-				if wrong := d.Check(at+"."+name, more, inner); wrong != "" {
-					return wrong
-				}
-			}
-		}
+		return d.object(at, keyword, rule, v)
 	case []any:
-		switch {
-		case keyword == "items":
-			for i, inner := range v {
-				if wrong := d.Check(fmt.Sprintf("%s[%d]", at, i), rule["items"].(map[string]any), inner); wrong != "" {
-					return wrong
-				}
-			}
-		case keyword == "minItems" && len(v) < int(number), keyword == "maxItems" && len(v) > int(number):
-			return fmt.Sprintf("%d items", len(v))
-		}
+		return d.array(at, keyword, rule, v)
 	case float64:
-		if keyword == "minimum" && v < number || keyword == "maximum" && v > number {
+		bound, _ := rule[keyword].(float64)
+		if keyword == "minimum" && v < bound || keyword == "maximum" && v > bound {
 			return fmt.Sprintf("%v is out of range", v)
 		}
 	case string:
-		switch {
-		case keyword == "minLength" && len(v) < int(number), keyword == "maxLength" && len(v) > int(number):
-			return "its length"
-		case keyword == "format" && rule["format"] == "date-time":
-			if _, err := time.Parse(time.RFC3339, v); err != nil || !strings.HasSuffix(v, "Z") {
-				return v + " is no time in UTC"
+		return text(keyword, rule, v)
+	}
+	return ""
+}
+
+func (d Document) object(at, keyword string, rule, v map[string]any) string {
+	properties, _ := rule["properties"].(map[string]any)
+	switch keyword {
+	case "required":
+		for _, name := range rule["required"].([]any) {
+			if _, ok := v[name.(string)]; !ok {
+				return fmt.Sprintf("%s is missing", name)
 			}
-		case keyword == "format" && !uuidText.MatchString(v):
-			return v + " is no UUID"
 		}
+	case "properties":
+		for name, property := range properties {
+			if inner, ok := v[name]; ok {
+				if wrong := d.Check(at+"."+name, property.(map[string]any), inner); wrong != "" {
+					return wrong
+				}
+			}
+		}
+	case "additionalProperties":
+		for name, inner := range v {
+			if properties[name] != nil {
+				continue
+			}
+			more, allowed := rule["additionalProperties"].(map[string]any)
+			if !allowed {
+				return name + " is not described"
+			}
+			if wrong := d.Check(at+"."+name, more, inner); wrong != "" {
+				return wrong
+			}
+		}
+	}
+	return ""
+}
+
+func (d Document) array(at, keyword string, rule map[string]any, v []any) string {
+	bound, _ := rule[keyword].(float64)
+	switch {
+	case keyword == "items":
+		for i, inner := range v {
+			if wrong := d.Check(fmt.Sprintf("%s[%d]", at, i), rule["items"].(map[string]any), inner); wrong != "" {
+				return wrong
+			}
+		}
+	case keyword == "minItems" && len(v) < int(bound), keyword == "maxItems" && len(v) > int(bound):
+		return fmt.Sprintf("%d items", len(v))
+	}
+	return ""
+}
+
+func text(keyword string, rule map[string]any, v string) string {
+	bound, _ := rule[keyword].(float64)
+	switch {
+	case keyword == "minLength" && utf8.RuneCountInString(v) < int(bound), keyword == "maxLength" && utf8.RuneCountInString(v) > int(bound):
+		return fmt.Sprintf("%d characters", utf8.RuneCountInString(v))
+	case keyword == "format" && rule["format"] == "date-time":
+		if _, err := time.Parse(time.RFC3339, v); err != nil || !strings.HasSuffix(v, "Z") {
+			return v + " is no time in UTC"
+		}
+	case keyword == "format" && !uuidText.MatchString(v):
+		return v + " is no UUID"
 	}
 	return ""
 }
