@@ -15,8 +15,11 @@ func init() { caddy.RegisterModule(new(directory)) }
 type directory struct {
 	hubs   map[string]*pooledHub // does not change once the configuration starts
 	claims map[string][]byte     // the options of each hub as JSON
-	wanted []string              // that neuroquantum_ws_notify names
+	wanted []wanted              // what other directives name
 }
+
+// wanted is a hub that a directive names.
+type wanted struct{ directive, hub string }
 
 // CaddyModule implements caddy.Module.
 func (*directory) CaddyModule() caddy.ModuleInfo {
@@ -51,11 +54,14 @@ func directoryOf(ctx caddy.Context) (*directory, error) {
 	return app.(*directory), nil
 }
 
+// want notes that a directive needs a hub of this configuration.
+func (d *directory) want(directive, hub string) { d.wanted = append(d.wanted, wanted{directive, hub}) }
+
 // Start implements caddy.App. A configuration that names a hub which it does not have fails to start.
 func (d *directory) Start() error {
-	for _, name := range d.wanted {
-		if d.hubs[name] == nil {
-			return fmt.Errorf("neuroquantum_ws_notify: no neuroquantum_ws of this configuration has the hub %q", name)
+	for _, w := range d.wanted {
+		if d.hubs[w.hub] == nil {
+			return fmt.Errorf("%s: no neuroquantum_ws of this configuration has the hub %q", w.directive, w.hub)
 		}
 	}
 	return nil

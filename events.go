@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,12 +30,20 @@ type event struct {
 	data    []byte
 }
 
+// eventCounts counts what became of events.
+type eventCounts struct {
+	published, failed atomic.Uint64 // the broker did not take it
+	dropped           atomic.Uint64 // too many waited, or the hub had ended
+	invalid           atomic.Uint64 // no channel or no data could be made of the request
+}
+
 // events publishes what requests have to tell without making them wait. It belongs to the hub and not to a handler: requests may go on
 // for long after the configuration of their handler has been replaced.
 type events struct {
 	hub     *hub.Hub
 	log     *zap.Logger
 	waiting chan event
+	counts  eventCounts
 	stop    context.CancelFunc
 	done    chan struct{} // closed when run has ended
 
@@ -54,12 +63,14 @@ func (e *events) add(one event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
+		e.counts.dropped.Add(1)
 		return errEventsClosed
 	}
 	select {
 	case e.waiting <- one:
 		return nil
 	default:
+		e.counts.dropped.Add(1)
 		return errEventsFull
 	}
 }
@@ -93,7 +104,10 @@ func (e *events) publish(ctx context.Context, one event) {
 	if err == nil {
 		_, err = e.hub.Publish(ctx, hub.Publication{Channel: one.channel, Data: one.data})
 	}
-	if err != nil {
+	if err == nil {
+		e.counts.published.Add(1)
+	} else {
+		e.counts.failed.Add(1)
 		e.log.Warn("an event could not be published", zap.String("channel", one.channel), zap.Error(err))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 )
 
 // revokedReason is what a client is told whose user's tokens were revoked.
@@ -68,6 +69,7 @@ func (h *Handler) unlessRevoked(id *access.Identity) error {
 // refuseUnidentified answers a request whose client cannot be let in as who it says it is.
 func (h *Handler) refuseUnidentified(w http.ResponseWriter, err error, address string) {
 	h.pooled.hub.CountUnidentified()
+	h.pooled.hub.Refuse(hub.Unauthenticated)
 	h.log.Debug("not authenticated", zap.String("hub", h.name), zap.String("client_ip", address), zap.Error(err))
 	if errors.Is(err, access.Unavailable) {
 		refuse(w, http.StatusServiceUnavailable, "KEYS_UNAVAILABLE", "tokens cannot be verified at the moment", retryAfter)

@@ -141,6 +141,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("hub %s: %w", h.name, err)
 	}
 	directory.hubs[h.name] = h.pooled
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
 	app, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
@@ -264,7 +267,7 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 		}
 		c.session.QueryAccess[name] = terms
 		queries = append(queries, &stream.Query{
-			Name: name, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
+			Name: name, Source: q.Source, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
 			Int64Strings: q.Int64 == int64String,
 		})
 	}

@@ -120,7 +120,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	if n.directory, err = directoryOf(ctx); err != nil {
 		return err
 	}
-	n.directory.wanted = append(n.directory.wanted, n.Hub)
+	n.directory.want("neuroquantum_ws_notify", n.Hub)
 	return nil
 }
 
@@ -146,6 +146,8 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		level := zap.WarnLevel
 		if errors.Is(err, errNoWrite) {
 			level = zap.DebugLevel
+		} else {
+			n.directory.hubs[n.Hub].events.counts.invalid.Add(1)
 		}
 		n.log.Log(level, "no event", zap.String("hub", n.Hub), zap.Error(err))
 		return nil

@@ -76,6 +76,20 @@ func closeHub(name string) error {
 	return err
 }
 
+// pooledHubOf is the living hub of a name, nil where there is none.
+func pooledHubOf(name string) (found *pooledHub) {
+	hubs.Range(func(key, value any) bool {
+		if key == name {
+			found = value.(*pooledHub)
+		}
+		return found == nil
+	})
+	return found
+}
+
+// ready tells whether new clients are welcome.
+func (p *pooledHub) ready() bool { return !p.hub.Draining() }
+
 // apply puts a configuration that has started in force, also for the connections that are open.
 func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	p.mu.Lock()

@@ -26,6 +26,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	}
 	h.hideToken(r)
 	if r.Method == http.MethodConnect {
+		h.pooled.hub.Refuse(hub.BadRequest)
 		refuse(w, http.StatusNotImplemented, "HTTP1_REQUIRED", "WebSocket needs HTTP/1.1 here", 0)
 		return nil
 	}
@@ -34,6 +35,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "websocket")
 		}
+		h.pooled.hub.Refuse(hub.BadRequest)
 		refuse(w, http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "this is a WebSocket endpoint", 0)
 		return nil
 	}
@@ -41,10 +43,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
 		}
+		h.pooled.hub.Refuse(hub.BadRequest)
 		refuse(w, http.StatusBadRequest, "INVALID_REQUEST", "an upgrade has no body", 0)
 		return nil
 	}
 	if !h.origins.allow(r) {
+		h.pooled.hub.Refuse(hub.BadOrigin)
 		refuse(w, http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "this origin may not connect", 0)
 		return nil
 	}

@@ -137,17 +137,17 @@ func (q *Queue) nextOf(n int32, channel string) (message int32, direct bool) {
 // dropNewest refuses item and leaves a gap at the end, or lengthens the one that stands there.
 func (q *Queue) dropNewest(c int32, item *Item, after uint64) Verdict {
 	q.counts.Offered++
-	q.counts.Dropped++
+	reason := q.classes[c].class.Policy
+	if reason == Conflate {
+		reason = DropNewest
+	}
+	q.lost(lossOf(q.classes[c].class.Policy, reason.String()), 1)
 	if g, ok := q.gaps[item.Channel]; ok && !q.sealed(g) {
 		q.nodes[g].gap.Dropped++
 		return Dropped
 	}
 	n := q.link(none)
 	q.nodes[n].after = q.delivered(item, after)
-	reason := q.classes[c].class.Policy
-	if reason == Conflate {
-		reason = DropNewest
-	}
 	q.makeGap(n, q.classes[c].class, item, reason.String())
 	if len(q.gaps) > maxGaps {
 		return Overflow
@@ -170,7 +170,7 @@ func (q *Queue) drop(n int32, reason string) {
 	if reason == conflated {
 		q.counts.Conflated++
 	} else {
-		q.counts.Dropped++
+		q.lost(lossOf(q.classes[q.nodes[n].class].class.Policy, reason), 1)
 	}
 	item := q.nodes[n].item
 	if g, ok := q.gaps[item.Channel]; ok {

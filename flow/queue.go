@@ -49,6 +49,7 @@ type Queue struct {
 	classes    []usage
 	gaps       map[string]int32 // the last gap of each channel that has one waiting
 	counts     Counts
+	losses     *Losses // nil until the first
 
 	// told is, for channels whose newest message is missing and told of, the After of that gap. It has at most maxGaps entries; of
 	// messages up to doubt it is not known any more whether they were delivered.
@@ -94,7 +95,7 @@ func (q *Queue) Push(class *Class, item *Item, after uint64) Verdict {
 		return Blocked
 	case Disconnect:
 		q.counts.Offered++
-		q.counts.Dropped++
+		q.lost(lossOf(class.Policy, class.Policy.String()), 1)
 		return Overflow
 	case DropNewest:
 		return q.dropNewest(c, item, after)
@@ -172,10 +173,14 @@ func (q *Queue) Peek() int {
 
 // Clear drops everything without a word: the connection is ending.
 func (q *Queue) Clear() {
+	waiting := 0
 	for i := range q.classes {
-		q.counts.Dropped += uint64(q.classes[i].messages)
+		waiting += q.classes[i].messages
 	}
-	*q = Queue{counts: q.counts}
+	if waiting > 0 {
+		q.lost(closed, waiting)
+	}
+	*q = Queue{counts: q.counts, losses: q.losses}
 }
 
 func (q *Queue) append(c int32, item *Item, after uint64) {

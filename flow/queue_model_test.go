@@ -21,6 +21,7 @@ type waiting struct {
 type naive struct {
 	entries    []waiting
 	counts     Counts
+	losses     map[string]uint64 // by policy and reason
 	conflating map[*Class]bool
 }
 
@@ -77,12 +78,20 @@ func (m *naive) gap(class *Class, stamp int, item *Item, reason string) waiting 
 	return waiting{stamp: stamp, missing: []*Item{item}, gap: &Gap{Channel: item.Channel, Reason: reason, Recoverable: class.History}}
 }
 
+func (m *naive) drop(class *Class, reason string) {
+	m.counts.Dropped++
+	if m.losses == nil {
+		m.losses = make(map[string]uint64)
+	}
+	m.losses[class.Policy.String()+" "+reason]++
+}
+
 // lose drops the waiting message i.
 func (m *naive) lose(i int, reason string) {
 	if reason == "conflated" {
 		m.counts.Conflated++
 	} else {
-		m.counts.Dropped++
+		m.drop(m.entries[i].class, reason)
 	}
 	lost := m.entries[i]
 	if g := m.gapOf(lost.item.Channel); g >= 0 {
@@ -124,16 +133,16 @@ func (m *naive) conflate(class *Class) {
 // refuse drops a message that does not get in.
 func (m *naive) refuse(class *Class, stamp int, item *Item) {
 	m.counts.Offered++
-	m.counts.Dropped++
+	reason := class.Policy
+	if reason == Conflate {
+		reason = DropNewest
+	}
+	m.drop(class, reason.String())
 	if g := m.gapOf(item.Channel); g >= 0 {
 		if next, _ := m.next(g, item.Channel); next < 0 {
 			m.entries[g].missing = append(m.entries[g].missing, item)
 			return
 		}
-	}
-	reason := class.Policy
-	if reason == Conflate {
-		reason = DropNewest
 	}
 	m.entries = append(m.entries, m.gap(class, stamp, item, reason.String()))
 }
@@ -151,7 +160,7 @@ func (m *naive) push(class *Class, stamp int, item *Item) Verdict {
 			return Blocked
 		case Disconnect:
 			m.counts.Offered++
-			m.counts.Dropped++
+			m.drop(class, "disconnect")
 			return Overflow
 		case DropOldest:
 			oldest("drop_oldest")
@@ -374,6 +383,13 @@ func (s *scene) check() {
 	}
 	if q.Counts() != s.model.counts {
 		s.Fatalf("counts %+v, want %+v", q.Counts(), s.model.counts)
+	}
+	if losses := q.Losses(); losses != nil || len(s.model.losses) > 0 {
+		losses.Each(func(policy, reason string, n uint64) {
+			if want := s.model.losses[policy+" "+reason]; n != want {
+				s.Fatalf("%d lost to %s for %s, want %d", n, policy, reason, want)
+			}
+		})
 	}
 	for _, class := range s.classes {
 		messages, bytes := s.model.usage(class)

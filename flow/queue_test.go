@@ -164,6 +164,9 @@ func TestQueueClear(t *testing.T) {
 	if want := (Counts{Offered: 4, Dropped: 4}); q.Counts() != want {
 		t.Errorf("counts %+v, want %+v", q.Counts(), want)
 	}
+	if want := (Losses{2, 6: 2}); *q.Losses() != want {
+		t.Errorf("losses %v, want %v", *q.Losses(), want)
+	}
 	if q.Push(class, &Item{Channel: "a"}, 0) != Queued || q.Len() != 1 {
 		t.Error("it is of no use any more")
 	}

@@ -20,14 +20,19 @@ type Refusal uint8
 
 // The refusals.
 const (
-	Admitted    Refusal = iota
-	HubFull             // max_connections
-	AddressFull         // max_connections_per_ip
-	UserFull            // max_connections_per_user
-	Draining            // the hub closes
+	Admitted        Refusal = iota
+	HubFull                 // max_connections
+	AddressFull             // max_connections_per_ip
+	UserFull                // max_connections_per_user
+	Draining                // the hub closes
+	BadRequest              // no WebSocket handshake, or a wrong one
+	BadOrigin               // of a page that may not connect
+	Unauthenticated         // who the client is must be known, and is not
 )
 
-var refusals = [...]string{"admitted", "hub full", "address full", "user full", "draining"}
+var refusals = [...]string{
+	"admitted", "hub full", "address full", "user full", "draining", "bad request", "origin not allowed", "unauthenticated",
+}
 
 // String names the refusal in the log.
 func (r Refusal) String() string { return refusals[r] }
@@ -37,7 +42,6 @@ type slots struct {
 	all       int
 	addresses map[string]int
 	users     map[string]int
-	refused   uint64
 }
 
 func newSlots() slots { return slots{addresses: make(map[string]int), users: make(map[string]int)} }
@@ -66,7 +70,7 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 		refusal = UserFull
 	}
 	if refusal != Admitted {
-		h.slots.refused++
+		h.Refuse(refusal)
 		return nil, refusal
 	}
 	h.slots.all++
@@ -77,7 +81,10 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	return &Slot{h, address, user}, Admitted
 }
 
-// CountUnidentified counts a client that was refused because it could not show who it is.
+// Refuse counts a client that gets no connection for another reason than those of Reserve, which counts its own.
+func (h *Hub) Refuse(why Refusal) { h.stats.refusals[why].Add(1) }
+
+// CountUnidentified counts a client that could not show who it is, before its upgrade or after it.
 func (h *Hub) CountUnidentified() { h.stats.unidentified.Add(1) }
 
 // Release gives the place back. It is for a slot that Upgrade was not called with.
@@ -135,6 +142,7 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	ws, err := websocket.Accept(&hijacker{w, c}, r, c.acceptOptions(u.Subprotocols))
 	if err != nil {
 		u.Slot.Release()
+		h.Refuse(BadRequest)
 		return nil, fmt.Errorf("upgrading to WebSocket: %w", err)
 	}
 	settings := h.Settings()
@@ -167,27 +175,26 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 // forget takes an ended connection off the books.
 func (h *Hub) forget(c *Conn, err error) {
 	s := c.Stats()
+	c.mu.Lock()
+	code, reason, queued, queuedBytes := c.code, c.reason, c.leftMessages, c.leftBytes
+	c.mu.Unlock()
 	h.mu.Lock()
 	delete(h.conns, c.id)
-	h.gone.sent += s.Sent
-	h.gone.sentBytes += s.SentBytes
-	h.gone.offered += s.Offered
-	h.gone.dropped += s.Dropped
-	h.gone.conflated += s.Conflated
+	h.gone.add(c)
+	h.closes[closeLabel(code)]++
 	c.slot.releaseLocked()
 	h.mu.Unlock()
-	c.mu.Lock()
-	code, reason := c.code, c.reason
-	c.mu.Unlock()
 	level := zap.DebugLevel
 	if code == protocol.CloseInternal || code == closeTooSlow {
 		level = zap.WarnLevel
 	}
-	if entry := h.log.Check(level, "connection ended"); entry != nil {
-		entry.Write(zap.String("hub", h.name), zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
+	if entry, fields := h.line(level, "connection ended"); entry != nil {
+		entry.Write(append(fields, zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
 			zap.String("user", c.Identity().User), zap.Uint16("code", uint16(code)), zap.String("reason", reason),
-			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received), zap.Uint64("sent", s.Sent),
-			zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated), zap.NamedError("cause", unlessUsual(err)))
+			zap.Duration("duration", time.Since(c.connectedAt)), zap.Uint64("received", s.Received),
+			zap.Uint64("received_bytes", s.ReceivedBytes), zap.Uint64("sent", s.Sent), zap.Uint64("sent_bytes", s.SentBytes),
+			zap.Uint64("offered", s.Offered), zap.Uint64("dropped", s.Dropped), zap.Uint64("conflated", s.Conflated),
+			zap.Int("queued", queued), zap.Int("queued_bytes", queuedBytes), zap.NamedError("cause", unlessUsual(err)))...)
 	}
 }
 

@@ -30,8 +30,16 @@ type Broker interface {
 	Position() protocol.Position
 	// Channels lists what the broker knows of the channels that keep history and match.
 	Channels(match func(channel string) bool) []ChannelHistory
+	// Channel is the same of one channel; false where it keeps none, or nothing was published to it.
+	Channel(name string) (ChannelHistory, bool)
 	// Close ends delivery and waits for a call of deliver that is under way.
 	Close() error
+}
+
+// Sized is a Broker that knows how much it keeps.
+type Sized interface {
+	// Size gives the channels in which something is kept, and the bytes that count against max_history.
+	Size() (channels int, bytes int64)
 }
 
 // Publication is a message that has no place in the order yet.

@@ -41,6 +41,7 @@ type Meta struct {
 const (
 	closeTooSlow   = protocol.CloseTooSlow
 	closeHeartbeat = protocol.CloseHeartbeat
+	closeNoStatus  = protocol.CloseCode(1005) // RFC 6455, 7.4.1: of a close frame without a code; it is never sent
 )
 
 // closeWait is how long a client may take to answer a close frame, and how long what it still sends is read to no purpose, so
@@ -107,6 +108,7 @@ type Conn struct {
 	lastRead   atomic.Int64 // unix nanoseconds of the last bytes from the client
 	lastActive atomic.Int64 // and of its last request, subscription or stream
 	subCount   atomic.Int32
+	sample     atomic.Int64 // of the first sampled message that waits; 0 where none does
 	received   atomic.Uint64
 	receivedB  atomic.Uint64
 
@@ -127,8 +129,11 @@ type Conn struct {
 	parked    bool          // no goroutine reads; the poller or closing the socket starts one
 	code      protocol.CloseCode
 	reason    string
-	sent      uint64 // messages
-	sentB     uint64 // bytes
+	sent      [kinds]uint64 // messages
+
+	leftMessages, leftBytes int // what waited when closing began
+
+	sentB uint64 // bytes
 }
 
 // ID is the connection's UUID.
@@ -176,7 +181,10 @@ func (c *Conn) Stats() ConnStats {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Sent, s.SentBytes = c.sent, c.sentB
+	for _, n := range c.sent {
+		s.Sent += n
+	}
+	s.SentBytes = c.sentB
 	counts := c.queue.Counts()
 	s.Offered, s.Dropped, s.Conflated = counts.Offered, counts.Dropped, counts.Conflated
 	s.Queued = c.queue.Len() + c.lane.Len()
@@ -336,6 +344,7 @@ func (c *Conn) closeWith(code protocol.CloseCode, reason string, frame []byte) b
 	}
 	c.cutLater = time.AfterFunc(wait, c.cutSocket)
 	before := c.queue.Bytes() + c.lane.Bytes()
+	c.leftMessages, c.leftBytes = c.queue.Len()+c.lane.Len(), before+len(c.rest)
 	if code == closeTooSlow || code == closeHeartbeat {
 		c.queue.Clear()
 	}

@@ -82,7 +82,7 @@ func TestSlotsEndWithTheirConnection(t *testing.T) {
 					t.Fatal("a plain request was upgraded")
 				}
 			}
-			if got := h.Stats(); got.Accepted != 3 || got.Refused != 3 || got.Connections != 0 {
+			if got := h.Stats(); got.Accepted != 3 || got.Refused != 5 || got.Refusals["bad_request"] != 2 || got.Connections != 0 {
 				t.Errorf("accepted %d, refused %d, open %d", got.Accepted, got.Refused, got.Connections)
 			}
 			ended(t, h)

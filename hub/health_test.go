@@ -70,7 +70,8 @@ func TestHealth(t *testing.T) {
 					t.Errorf("%d warnings", len(warnings))
 				}
 				for _, entry := range warnings {
-					if fields := entry.ContextMap(); fields["connection_id"] != c.ID() || fields["dropped"] != uint64(test.stopped-11) {
+					if fields := entry.ContextMap(); fields["connection_id"] != c.ID() || fields["dropped"] != uint64(test.stopped-11) ||
+						fields["queued"] != int64(11) || fields["queued_bytes"] == int64(0) {
 						t.Errorf("warning with %v", fields)
 					}
 				}

@@ -33,7 +33,10 @@ type Hub struct {
 	queued   atomic.Int64 // bytes waiting for all connections
 	lastShed atomic.Int64 // unix nanoseconds of the last look for the slowest connections
 	stats    counters
+	names    names // that have subscribers
+	sampler  sampler
 	presence *presence
+	warnings warnings
 
 	drained chan struct{} // closed when all that was there at the beginning of the draining has ended
 
@@ -45,24 +48,17 @@ type Hub struct {
 	closed   bool
 	conns    map[string]*Conn // by id
 	slots    slots
-	gone     totals
-	poller   *poller // made for the first connection that could park; nil before, and where none can
+	gone     traffic           // of the connections that have ended: each is here or in conns
+	closes   map[string]uint64 // of these, by close code
+	poller   *poller           // made for the first connection that could park; nil before, and where none can
 }
-
-// counters are the hub's totals.
-type counters struct {
-	accepted, received, published, duplicates atomic.Uint64
-	slow, shed, blocked, unhealthy            atomic.Uint64
-	overdue, disconnected, unidentified       atomic.Uint64
-}
-
-// totals are those of the connections that have ended. They change together with the set of the open ones, so that each connection is
-// in one of both.
-type totals struct{ sent, sentBytes, offered, dropped, conflated uint64 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
-	h := &Hub{name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), drained: make(chan struct{})}
+	h := &Hub{
+		name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), closes: newCloses(), sampler: newSampler(),
+		warnings: newWarnings(), drained: make(chan struct{}),
+	}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)
 	for range runtime.GOMAXPROCS(0) {
@@ -100,6 +96,7 @@ func (h *Hub) Broker() Broker { return h.broker }
 // deliver takes a message from the broker, in the order.
 func (h *Hub) deliver(m *Message) {
 	h.gate.put(len(m.Bytes))
+	h.sampler.choose(m)
 	for _, s := range h.shards {
 		s.post(letter{message: m})
 	}

@@ -31,7 +31,7 @@ func (s *Slot) move(user string) Refusal {
 		return Admitted
 	}
 	if limit > 0 && users[user] >= limit {
-		s.hub.slots.refused++
+		s.hub.Refuse(UserFull)
 		return UserFull
 	}
 	users[user]++

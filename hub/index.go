@@ -46,8 +46,9 @@ func (l *list) remove(s *subscription) {
 type index struct {
 	exact      map[string]*topic
 	slash, dot node
-	one        list // of the pattern *: every name of one segment
-	all        list // of the pattern **: every name
+	one        list   // of the pattern *: every name of one segment
+	all        list   // of the pattern **: every name
+	names      *names // that stand in exact, here and in other indexes; nil where they are not counted
 
 	// Kept between look-ups so that these allocate nothing.
 	hits      []list
@@ -85,6 +86,9 @@ func (x *index) remove(s *subscription) {
 	}
 	if !p.IsPattern() {
 		delete(x.exact, p.String())
+		if x.names != nil {
+			x.names.remove(p.String())
+		}
 	} else if root := x.root(p.Separator()); root != nil {
 		root.prune(p.Segments())
 	}
@@ -97,6 +101,9 @@ func (x *index) listOf(p protocol.Pattern, create bool) *list {
 		if t == nil && create {
 			t = new(topic)
 			x.exact[p.String()] = t
+			if x.names != nil {
+				x.names.add(p.String())
+			}
 		}
 		return &t.subs
 	}

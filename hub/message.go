@@ -18,8 +18,9 @@ type Message struct {
 	Time     time.Time
 	Rule     *Rule // what the configuration said of the channel when the message was published
 
-	header   int // bytes of frame header before the JSON
-	from, to int // where the data lies in Bytes
+	sample   int64 // when it was published, where it is measured how long it takes; see sampler
+	header   int   // bytes of frame header before the JSON
+	from, to int   // where the data lies in Bytes
 }
 
 // NewMessage makes a message of a publication; brokers call it. prev is the offset of the message before it in its channel. A

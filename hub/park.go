@@ -179,6 +179,7 @@ func (c *Conn) park() bool {
 		return false
 	}
 	c.parked = true
+	c.hub.stats.parked.Add(1)
 	return true
 }
 
@@ -188,6 +189,7 @@ func (c *Conn) wake() {
 	defer c.mu.Unlock()
 	if c.parked {
 		c.parked = false
+		c.hub.stats.parked.Add(-1)
 		go c.run()
 	}
 }

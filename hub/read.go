@@ -106,7 +106,6 @@ func (c *Conn) receive(msg []byte) {
 	c.heard.Store(true)
 	c.handling.Store(true)
 	c.received.Add(1)
-	c.hub.stats.received.Add(1)
 	if c.isClosing() {
 		return
 	}

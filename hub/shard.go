@@ -41,11 +41,13 @@ type letter struct {
 
 func newShard(h *Hub) *shard {
 	settings := h.Settings()
-	return &shard{
+	s := &shard{
 		hub: h, done: make(chan struct{}), wake: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), index: newIndex(),
 		watches: newIndex(),
 		beat:    beat{interval: settings.HeartbeatInterval, timeout: settings.HeartbeatTimeout},
 	}
+	s.index.names = &h.names
+	return s
 }
 
 // post puts a letter into the mailbox. It never blocks: messages are bounded by the hub's gate, commands by their connection
@@ -180,6 +182,11 @@ func (s *shard) push(c *Conn, m *Message, from uint64) {
 		s.block(c, m.Offset-1)
 	case flow.Overflow:
 		c.giveUp("too slow: " + m.Rule.Queue.Policy.String())
+	case flow.Queued:
+		if m.sample != 0 {
+			c.sampled(m)
+		}
+		s.touch(c)
 	default:
 		s.touch(c)
 	}

@@ -89,7 +89,7 @@ func (s *socket) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if p[0]&0x0f == opClose {
-		code, reason := protocol.CloseCode(0), ""
+		code, reason := closeNoStatus, ""
 		if len(p) >= 4 {
 			code, reason = protocol.CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
 		}

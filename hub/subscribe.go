@@ -35,6 +35,7 @@ func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 		posted = c.shard.post(letter{command: func() { c.shard.subscribe(c, req, &r); close(done) }})
 	})
 	if err != nil {
+		c.hub.stats.unreadable.Add(1)
 		c.Reply(protocol.AppendError(nil, protocol.Errorf(protocol.HistoryUnavailable, "the history cannot be read now"), req.ID, "", ""))
 	} else if posted {
 		<-done
@@ -78,6 +79,11 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 			if req.Since != nil {
 				// Of a channel that keeps nothing it cannot be said that nothing is missing.
 				done.Recovery, done.Recovered, done.Replayed = true, r.Complete[i] && sub.rule.History.Keeps(), n
+				if done.Recovered {
+					s.hub.stats.recovered.Add(1)
+				} else {
+					s.hub.stats.unrecovered.Add(1)
+				}
 			}
 		}
 		c.pushReply(frame(protocol.AppendSubscribed(nil, done)))
@@ -110,6 +116,7 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 	if limit := s.hub.Settings().MaxSubscriptions; limit > 0 && len(c.subs) >= limit {
 		refusal := protocol.Errorf(protocol.LimitExceeded, "a connection may have %d subscriptions", limit)
 		c.pushReply(frame(protocol.AppendError(nil, refusal, id, "", pattern.String())))
+		s.hub.stats.oversubscribed.Add(1)
 		return nil
 	}
 	sub := &subscription{conn: c, pattern: pattern, from: s.processed}

@@ -101,7 +101,7 @@ func (c *Conn) ping() {
 // judge acts on a client's health.
 func (s *shard) judge(c *Conn, settings *Settings) {
 	c.mu.Lock()
-	counts := c.queue.Counts()
+	counts, queued, bytes := c.queue.Counts(), c.queue.Len(), c.queue.Bytes()
 	c.mu.Unlock()
 	switch settings.Health.Judge(counts) {
 	case flow.Failing:
@@ -111,9 +111,11 @@ func (s *shard) judge(c *Conn, settings *Settings) {
 	case flow.Lagging:
 		if !c.warned {
 			c.warned = true
-			s.hub.log.Warn("client is slow: messages are dropped", zap.String("hub", s.hub.name),
-				zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address), zap.String("user", c.Identity().User),
-				zap.Uint64("offered", counts.Offered), zap.Uint64("dropped", counts.Dropped))
+			if entry, fields := s.hub.line(zap.WarnLevel, "client is slow: messages are dropped"); entry != nil {
+				entry.Write(append(fields, zap.String("connection_id", c.id), zap.String("client_ip", c.meta.Address),
+					zap.String("user", c.Identity().User), zap.Uint64("offered", counts.Offered), zap.Uint64("dropped", counts.Dropped),
+					zap.Int("queued", queued), zap.Int("queued_bytes", bytes))...)
+			}
 		}
 	}
 }

@@ -105,6 +105,7 @@ func (c *Conn) writeOnLocked() {
 // wroteLocked ends a goroutine's turn of writing.
 func (c *Conn) wroteLocked() {
 	c.writing = false
+	c.measured()
 	if c.written != nil {
 		close(c.written)
 		c.written = nil
@@ -250,17 +251,19 @@ func (c *Conn) gatherMessagesLocked(w *writer, start int) (large bool) {
 	for len(w.buf) < maxWrite {
 		item, gap := c.queue.Pop()
 		var framed []byte
+		is := kindStream
 		switch {
 		case gap != nil:
-			framed = frame(protocol.AppendGap(nil, protocol.Gap(*gap)))
+			framed, is = frame(protocol.AppendGap(nil, protocol.Gap(*gap))), kindGap
+			c.hub.stats.gap(gap.Reason)
 		case item != nil:
-			framed = item.Bytes
+			framed, is = item.Bytes, kindOf(item)
 		default:
 			if framed = c.lane.Pop(); framed == nil {
 				return false
 			}
 		}
-		c.sent++
+		c.sent[is]++
 		if len(w.buf) == start && len(framed) >= maxWrite {
 			w.out = framed
 			return true

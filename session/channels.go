@@ -132,27 +132,8 @@ func (s *Session) history(req protocol.Request) {
 		s.fail(req, channel, s.presentable(err))
 		return
 	}
-	messages, more := clipHistory(history, req.Since != nil)
-	s.reply(protocol.AppendHistory(s.out[:0], req.ID, channel, history.Epoch, more, len(messages),
+	history = history.Clip(maxHistoryBytes, req.Since != nil)
+	messages := history.Messages
+	s.reply(protocol.AppendHistory(s.out[:0], req.ID, channel, history.Epoch, history.More, len(messages),
 		func(dst []byte, i int) []byte { return append(dst, messages[i].JSON()...) }))
-}
-
-// clipHistory leaves out what would make the answer too large: the newest messages where the client reads on from a position, the
-// oldest where it wants the newest.
-func clipHistory(h hub.History, forward bool) (messages []*hub.Message, more bool) {
-	messages, bytes := h.Messages, 0
-	for n := range messages {
-		at := n
-		if !forward {
-			at = len(messages) - 1 - n
-		}
-		if bytes += len(messages[at].Bytes); bytes <= maxHistoryBytes || n == 0 {
-			continue
-		}
-		if forward {
-			return messages[:at], true
-		}
-		return messages[at+1:], true
-	}
-	return messages, h.More
 }

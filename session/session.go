@@ -36,10 +36,11 @@ type Config struct {
 
 // Env is what the sessions of a hub share.
 type Env struct {
-	Hub     *hub.Hub
-	Streams *stream.Registry
-	Config  atomic.Pointer[Config]
-	Log     *zap.Logger
+	Hub      *hub.Hub
+	Streams  *stream.Registry
+	Config   atomic.Pointer[Config]
+	Log      *zap.Logger
+	Counters Counters
 	// Revocations are those of the hub.
 	Revocations *access.Revocations
 }
@@ -129,12 +130,14 @@ func (s *Session) Receive(msg []byte) (active bool) {
 	now := time.Now()
 	if s.limiter != nil && !s.limiter.AllowN(now, 1) {
 		req, _ := protocol.Decode(msg)
+		s.env.Counters.request(req.Type)
 		limited := protocol.Errorf(protocol.RateLimited, "too many messages")
 		limited.RetryAfter = time.Duration(float64(time.Second) / float64(s.limiter.Limit()))
 		s.fail(req, "", limited)
 		return true
 	}
 	req, err := protocol.Decode(msg)
+	s.env.Counters.request(req.Type)
 	if err != nil {
 		s.fail(req, "", err)
 		return true
@@ -235,6 +238,7 @@ func (s *Session) fail(req protocol.Request, channel string, e *protocol.Error) 
 		streamID = ""
 	}
 	s.reply(protocol.AppendError(s.out[:0], e, req.ID, streamID, channel))
+	s.env.Counters.error(e.Code)
 	if s.failed {
 		return // a message counts once, however many of its channels are refused
 	}

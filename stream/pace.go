@@ -87,7 +87,9 @@ func (s *stream) waited() {
 	s.stall.Stop()
 	p := &s.progress
 	if since := p.waitingSince.Swap(0); since > 0 {
-		p.stalled.Add(int64(time.Since(s.started)) + 1 - since)
+		waited := int64(time.Since(s.started)) + 1 - since
+		p.stalled.Add(waited)
+		s.counted.stalled.Add(waited)
 	}
 	p.state.CompareAndSwap(int32(statePaused), int32(stateStreaming))
 	p.state.CompareAndSwap(int32(stateThrottled), int32(stateStreaming))

@@ -14,6 +14,8 @@ import (
 type Query struct {
 	// Name is what clients call it.
 	Name string
+	// Source is the name of the source that it runs on, by which its streams are counted.
+	Source string
 	// Statement is what runs, prepared with Params.
 	Statement Statement
 	// Params are what the statement takes, in the order of Prepare.

@@ -19,6 +19,7 @@ type Registry struct {
 	seed maphash.Seed // of the hashes over rows
 
 	counters counters
+	metrics  metrics
 
 	mu      sync.Mutex
 	running map[string]*stream // by id; from Start to the ending
@@ -150,6 +151,8 @@ func (r *Registry) add(s *stream) error {
 		r.users[user]++
 	}
 	r.counters.started.Add(1)
+	s.counted = r.metrics.of(s.query)
+	s.counted.started.Add(1)
 	if s.resume != nil {
 		r.counters.resumed.Add(1)
 	}
@@ -171,6 +174,7 @@ func (r *Registry) remove(s *stream, end *ending) {
 		}
 	}
 	r.mu.Unlock()
+	s.counted.ended(end)
 	switch end.kind {
 	case endCompleted:
 		r.counters.completed.Add(1)

@@ -47,7 +47,8 @@ type stream struct {
 	started   time.Time
 	ctx       context.Context // done once the stream has been stopped, or has ended
 	cancel    context.CancelCauseFunc
-	share     flow.Share    // of the connection's room: the sender's own
+	share     flow.Share // of the connection's room: the sender's own
+	counted   *kindCounters
 	turn      chan struct{} // holds a token while a message is being sent
 
 	// Owned by run.
@@ -63,9 +64,10 @@ type stream struct {
 
 	progress progress
 
-	mu      sync.Mutex
-	stopped bool // the ending is settled
-	end     *ending
+	mu        sync.Mutex
+	stopped   bool // the ending is settled
+	stoppedAt time.Time
+	end       *ending
 }
 
 // run is the stream's goroutine, from the query to the ending.
@@ -88,6 +90,7 @@ func (s *stream) run() {
 	s.linger.Stop()
 
 	err := s.execute()
+	s.measureIdle()
 	s.stall.Stop()
 	s.linger.Stop()
 	if err == nil {
@@ -227,7 +230,9 @@ func (s *stream) next(rows Rows) bool {
 	if s.ctx.Err() != nil || !rows.Next() {
 		return false
 	}
-	s.progress.rows.Add(1)
+	if s.progress.rows.Add(1) == 1 {
+		s.counted.source.firstRow.Observe(time.Since(s.started))
+	}
 	return true
 }
 
@@ -265,6 +270,9 @@ func (s *stream) sent(rows, bytes int) {
 	c.rows.Add(int64(rows))
 	c.batches.Add(1)
 	c.bytes.Add(int64(bytes))
+	s.counted.rows.Add(int64(rows))
+	s.counted.batches.Add(1)
+	s.counted.bytes.Add(int64(bytes))
 }
 
 // stop ends the stream from outside. It reports false where its ending was settled before, which then is told instead.
@@ -274,7 +282,7 @@ func (s *stream) stop(end *ending) bool {
 	if s.stopped {
 		return false
 	}
-	s.stopped, s.end = true, end
+	s.stopped, s.end, s.stoppedAt = true, end, time.Now()
 	s.cancel(end)
 	return true
 }

@@ -165,13 +165,29 @@ func (b *Broker) Channels(match func(string) bool) []hub.ChannelHistory {
 	var out []hub.ChannelHistory
 	for name, ch := range b.store.channels {
 		if match(name) {
-			out = append(out, hub.ChannelHistory{
-				Channel: name, Published: ch.published, Messages: len(ch.messages), Bytes: ch.bytes,
-				Last: ch.last, PublishedAt: ch.publishedAt,
-			})
+			out = append(out, ch.describe(name))
 		}
 	}
 	return out
+}
+
+// Channel implements hub.Broker.
+func (b *Broker) Channel(name string) (hub.ChannelHistory, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expireLocked(b.now())
+	if ch := b.store.channels[name]; ch != nil {
+		return ch.describe(name), true
+	}
+	return hub.ChannelHistory{}, false
+}
+
+// Size implements hub.Sized.
+func (b *Broker) Size() (channels int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expireLocked(b.now())
+	return len(b.store.channels), int64(b.store.bytes)
 }
 
 // Close implements hub.Broker.
@@ -190,5 +206,8 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-// Interface guard.
-var _ hub.Broker = (*Broker)(nil)
+// Interface guards.
+var (
+	_ hub.Broker = (*Broker)(nil)
+	_ hub.Sized  = (*Broker)(nil)
+)

@@ -42,6 +42,13 @@ type channel struct {
 	trimmed     uint64 // newest offset that is no longer kept
 }
 
+func (ch *channel) describe(name string) hub.ChannelHistory {
+	return hub.ChannelHistory{
+		Channel: name, Published: ch.published, Messages: len(ch.messages), Bytes: ch.bytes, Last: ch.last,
+		PublishedAt: ch.publishedAt,
+	}
+}
+
 // freed is a channel that was freed when it was trimmed through an offset.
 type freed struct {
 	name    string

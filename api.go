@@ -1,0 +1,223 @@
+package neuroquantumws
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/api"
+)
+
+func init() {
+	caddy.RegisterModule(new(API))
+	httpcaddyfile.RegisterDirective("neuroquantum_ws_api", parseAPI)
+	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws_api", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// apiDocument describes the HTTP API.
+//
+//go:embed docs/openapi.json
+var apiDocument []byte
+
+// API answers HTTP requests that publish to the channels of a hub, and that show and close what it holds. It has no login of its own:
+// put one of Caddy's before it. docs/openapi.json lists its routes.
+type API struct {
+	// Name of the hub; a neuroquantum_ws handler must have it. Default: default.
+	Hub string `json:"hub,omitempty"`
+	// Path that the routes hang under, such as /rt. Default: whatever stands before the first segment that begins a route.
+	Prefix string `json:"prefix,omitempty"`
+	// Bytes of a request's body; beyond: 413. Default: 1 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	log       *zap.Logger
+	name      string
+	prefix    []string
+	directory *directory
+	warned    atomic.Bool // of a request that nobody seems to have checked
+}
+
+// CaddyModule implements caddy.Module.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.neuroquantum_ws_api", New: func() caddy.Module { return new(API) }}
+}
+
+// parseAPI sets up the handler. Its prefix is what its matcher says, unless the site says it.
+func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matchers, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	a := new(API)
+	if err := a.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if a.Prefix == "" {
+		a.Prefix = prefixOf(matchers["path"])
+	}
+	return h.NewRoute(matchers, a), nil
+}
+
+// prefixOf is what stands before the * in the one pattern of a path matcher; empty where that does not say it.
+func prefixOf(matcher json.RawMessage) string {
+	var patterns []string
+	if json.Unmarshal(matcher, &patterns) != nil || len(patterns) != 1 {
+		return ""
+	}
+	prefix, ok := strings.CutSuffix(patterns[0], "*")
+	if !ok || strings.ContainsAny(prefix, "*{%") {
+		return ""
+	}
+	return strings.TrimSuffix(prefix, "/")
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	neuroquantum_ws_api [<matcher>] [<hub>] {
+//		prefix   <path>
+//		max_body <size>
+//	}
+func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if err := argsOr(d, 0, text(&a.Hub)); err != nil {
+		return err
+	}
+	return options(d, 0, func(d *caddyfile.Dispenser, name string) (bool, error) {
+		switch name {
+		case "prefix":
+			if err := args(d, text(&a.Prefix)); err != nil {
+				return true, err
+			}
+			if _, err := parsePrefix(a.Prefix); err != nil {
+				return true, d.Errf("prefix %s: %v", a.Prefix, err)
+			}
+			return true, nil
+		case "max_body":
+			return true, args(d, size(&a.MaxBody))
+		}
+		return false, nil
+	})
+}
+
+// parsePrefix gives the segments of a path, none for an empty one.
+func parsePrefix(path string) ([]string, error) {
+	path = strings.TrimSuffix(path, "/")
+	if path == "" {
+		return nil, nil
+	}
+	segments, ok := api.Segments(path)
+	switch {
+	case !ok:
+		return nil, errors.New("it is wrongly encoded")
+	case path[0] != '/' || strings.ContainsAny(path, "*{"):
+		return nil, errors.New("use a path, such as /rt")
+	}
+	return segments, nil
+}
+
+// Provision implements caddy.Provisioner.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	a.name = orDefault(a.Hub, defaultHub)
+	var err error
+	if a.prefix, err = parsePrefix(a.Prefix); err != nil {
+		return fmt.Errorf("prefix %q: %w", a.Prefix, err)
+	}
+	if a.MaxBody < 0 {
+		return errors.New("max_body must be positive")
+	}
+	if a.directory, err = directoryOf(ctx); err != nil {
+		return err
+	}
+	a.directory.want("neuroquantum_ws_api", a.name)
+	return nil
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if a.directory == nil {
+		return caddyhttp.Error(http.StatusInternalServerError, errNotProvisioned)
+	}
+	a.warn(r)
+	segments, ok := a.below(r.URL.EscapedPath())
+	if !ok {
+		api.Fail(w, api.NotFound("this path is not below the API's prefix"))
+		return nil
+	}
+	serving := a.directory.hubs[a.name].api(a.log)
+	serving.MaxBody = a.MaxBody
+	serving.Serve(w, r, segments)
+	return nil
+}
+
+// below gives the segments of a path behind the prefix. Caddy's path matcher knows no case.
+func (a *API) below(path string) (segments []string, ok bool) {
+	if segments, ok = api.Segments(path); !ok {
+		return nil, false
+	}
+	if a.Prefix == "" {
+		for i, segment := range segments {
+			if api.IsRoot(segment) {
+				return segments[i:], true
+			}
+		}
+		return segments, true
+	}
+	if len(segments) < len(a.prefix) {
+		return nil, false
+	}
+	for i, segment := range a.prefix {
+		if !strings.EqualFold(segment, segments[i]) {
+			return nil, false
+		}
+	}
+	return segments[len(a.prefix):], true
+}
+
+// warn tells the operator, once, of a request from elsewhere that no login has seen: whoever can come here can publish and disconnect.
+// What else may guard the API cannot be known here.
+func (a *API) warn(r *http.Request) {
+	if a.warned.Load() || r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return
+	}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if user, _ := repl.GetString(defaultUserPlaceholder[1 : len(defaultUserPlaceholder)-1]); user != "" {
+		return
+	}
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if ip := net.ParseIP(address); ip != nil && ip.IsLoopback() {
+		return
+	}
+	if !a.warned.Swap(true) {
+		a.log.Warn("a request without a login came to neuroquantum_ws_api: unless something else guards it, put basic_auth or the like"+
+			" before it", zap.String("hub", a.name), zap.String("client_ip", address))
+	}
+}
+
+// api serves the routes of the hub for one request.
+func (p *pooledHub) api(log *zap.Logger) *api.API {
+	return &api.API{
+		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser,
+		Document: apiDocument,
+	}
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+	_ caddyfile.Unmarshaler       = (*API)(nil)
+)
