@@ -168,6 +168,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"GET /connections/{id}", "/connections/" + id, "", 200},
 		{"GET /connections/{id}", "/connections/x", "", 404},
 		{"GET /streams", "/streams", "", 200},
+		{"POST /tickets", "/tickets", `{"user":"ann"}`, 201},
+		{"POST /tickets", "/tickets", `{}`, 400},
 		{"GET /stats", "/stats", "", 200},
 		{"GET /health", "/health", "", 200},
 		{"GET /openapi.json", "/openapi.json", "", 200},

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -34,6 +35,8 @@ type API struct {
 	// RevokeUser closes all connections of a user, and makes void what tokens and tickets the user has been issued so far. Where after is
 	// not negative the clients are asked to come back after that time. It gives the number of connections.
 	RevokeUser func(user string, at time.Time, after time.Duration) int
+	// IssueTicket makes a ticket that lets one client in; see access.Tickets.
+	IssueTicket func(grant access.Grant, ttl time.Duration) (ticket string, until time.Time, err error)
 	// Document is docs/openapi.json.
 	Document []byte
 	// MaxBody is how many bytes a request's body may have. Default: DefaultMaxBody.
@@ -79,6 +82,7 @@ var routes = []route{
 	{"users/{user}", map[string]operation{http.MethodDelete: {disconnectUser, []string{"reconnect_after_ms"}}}},
 	{"streams", map[string]operation{http.MethodGet: {listStreams, []string{"user", "limit", "cursor"}}}},
 	{"streams/{id}", map[string]operation{http.MethodDelete: {cancelStream, nil}}},
+	{"tickets", map[string]operation{http.MethodPost: {issueTicket, nil}}},
 	{"stats", map[string]operation{http.MethodGet: {showStats, nil}}},
 	{"health", map[string]operation{http.MethodGet: {showHealth, nil}}},
 	{"openapi.json", map[string]operation{http.MethodGet: {showDocument, nil}}},

@@ -84,7 +84,7 @@ const maxReconnect = time.Hour
 
 // reconnectAfter reads when a client that is closed shall come back; a negative time says nothing of it.
 func (r *request) reconnectAfter() (time.Duration, error) {
-	ms, err := r.number("reconnect_after_ms", -1, 0, int(maxReconnect.Milliseconds()))
+	ms, err := r.number("reconnect_after_ms", -1, 1, int(maxReconnect.Milliseconds()))
 	return time.Duration(ms) * time.Millisecond, err
 }
 

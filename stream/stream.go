@@ -20,8 +20,9 @@ const (
 	maxBatchBytes = 1 << 20
 	// maxRowBytes is the longest row that is sent at all.
 	maxRowBytes = 16 << 20
-	// lingerTime is how long a batch is waited with for rows that come slowly, once it has one.
+	// A batch that has a row waits for others as long as at least slowRows come within each lingerTime.
 	lingerTime = 250 * time.Millisecond
+	slowRows   = 250
 )
 
 // stream is one running query: run reads its rows and sends them, tellProgress speaks beside it while the database or the client
@@ -60,7 +61,8 @@ type stream struct {
 	stall  *time.Timer // armed while run waits for the client
 	linger *time.Timer // makes a batch overdue
 
-	overdue atomic.Bool // the batch at hand has been in the making for long
+	overdue atomic.Bool  // the batch at hand is to go out as it is
+	paced   atomic.Int64 // rows taken when the pace was looked at last
 
 	progress progress
 
@@ -86,7 +88,7 @@ func (s *stream) run() {
 		s.stop(failure(protocol.StreamError, "nothing was read and no credit granted for %s", s.options.StallTimeout).resumable())
 	})
 	s.stall.Stop()
-	s.linger = time.AfterFunc(lingerTime, func() { s.overdue.Store(true) })
+	s.linger = time.AfterFunc(lingerTime, s.lookAtPace)
 	s.linger.Stop()
 
 	err := s.execute()
@@ -189,6 +191,7 @@ func (s *stream) sendRows(rows Rows) error {
 			return err
 		}
 		s.overdue.Store(false)
+		s.paced.Store(s.progress.rows.Load())
 		s.linger.Reset(lingerTime)
 		count := 0
 		buf := protocol.AppendQueryBatchStart(s.buf[:0], s.id, s.number)
@@ -223,6 +226,16 @@ func (s *stream) sendRows(rows Rows) error {
 		}
 	}
 	return s.failed(rows)
+}
+
+// lookAtPace makes the batch at hand overdue where rows come slowly. A machine that is busy still gives many in this time.
+func (s *stream) lookAtPace() {
+	rows := s.progress.rows.Load()
+	if rows-s.paced.Swap(rows) < slowRows {
+		s.overdue.Store(true)
+		return
+	}
+	s.linger.Reset(lingerTime)
 }
 
 // next moves to the next row unless the stream has been stopped.

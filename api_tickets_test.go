@@ -1,0 +1,49 @@
+package neuroquantumws_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
+)
+
+// A ticket of the API lets one client in, as whom it says.
+func TestTicketsOfTheAPI(t *testing.T) {
+	s := serveSite(t, apiSite+ws("channel u/{user}/** {\nallow subscribe role:reader\n}\nchannel t/{claim.tenant}/** {\nallow subscribe authenticated\n}\n"))
+	api := s.api("/rt")
+	a := request(t, "POST", api.base+"/tickets", `{"user":"ann","roles":["reader"],"claims":{"tenant":"acme"},"ttl_ms":30000,"more":1}`, nil)
+	if a.status != http.StatusCreated || a.Text("ticket") == "" || a.Text("expires_at") == "" {
+		t.Fatalf("got %s", a.text)
+	}
+	with := s.url() + "?ticket=" + url.QueryEscape(a.Text("ticket"))
+	c := wstest.Dial(t, with, wstest.Options{})
+	if c.Welcome.Text("user") != "ann" {
+		t.Errorf("got %v", c.Welcome)
+	}
+	c.Subscribe("u/ann/x", "t/acme/y")
+	c.Refused("FORBIDDEN", M{"type": "subscribe", "channel": "u/bob/x"})
+	if _, response, err := wstest.TryDial(t, with, wstest.Options{}); err == nil || response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a ticket let another in: %v", err)
+	}
+	// What a user has been issued is void once the user was revoked.
+	unused := request(t, "POST", api.base+"/tickets", `{"user":"ann"}`, nil).Text("ticket")
+	if a := request(t, "DELETE", api.base+"/users/ann", "", nil); a.status != http.StatusOK || a.Int("disconnected") != 1 {
+		t.Errorf("got %s", a.text)
+	}
+	if _, code := c.Closed(); code != 4100 {
+		t.Errorf("closed with %d", code)
+	}
+	if _, _, err := wstest.TryDial(t, s.url()+"?ticket="+url.QueryEscape(unused), wstest.Options{}); err == nil {
+		t.Error("a ticket from before the revocation is taken")
+	}
+	for _, body := range []string{
+		`[]`, `{}`, `{"user":""}`, `{"user":5}`, `{"user":"a\n"}`, `{"user":"ann","roles":[""]}`, `{"user":"ann","roles":"x"}`,
+		`{"user":"ann","claims":{"":"x"}}`, `{"user":"ann","ttl_ms":-1}`, `{"user":"ann","ttl_ms":3600001}`,
+		`{"user":"ann","expires_at":"2020-01-01T00:00:00Z"}`, `{"user":"ann","expires_at":5}`, `{"user":"ann"}{}`,
+	} {
+		if a := request(t, "POST", api.base+"/tickets", body, nil); a.status != http.StatusBadRequest || a.Text("code") == "" {
+			t.Errorf("%s: got %d %s", body, a.status, a.text)
+		}
+	}
+}
