@@ -44,7 +44,7 @@ func (h *heapGuard) enter(c *conn) {
 	if h.running++; h.running > 1 {
 		return
 	}
-	used := int64(lib.Xsqlite3_memory_used(c.tls))
+	used := lib.Xsqlite3_memory_used(c.tls)
 	h.ceiling.Store(used + rawMemory)
 	lib.Xsqlite3_hard_heap_limit64(c.tls, used+2*rawMemory)
 }
@@ -60,7 +60,7 @@ func (h *heapGuard) leave(c *conn) {
 
 // guard is called by SQLite every now and then while a client's statement runs, and stops one that takes too much.
 func guard(tls *libc.TLS, _ uintptr) int32 {
-	if int64(lib.Xsqlite3_memory_used(tls)) > heap.ceiling.Load() {
+	if lib.Xsqlite3_memory_used(tls) > heap.ceiling.Load() {
 		return 1
 	}
 	return 0

@@ -128,7 +128,8 @@ func TestRawRefuses(t *testing.T) {
 		bomb(10_000_000) + "select group_concat(i) from c":              "longer than",
 		"select 'a' like '" + strings.Repeat("%a", 1000) + "'":          "complex",
 	} {
-		got, err := runRaw(t.Context(), s, sql, nil)
+		fresh := provision(t, &Source{Path: path}) // it holds from the first statement on
+		got, err := runRaw(t.Context(), fresh, sql, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80s: got %v, %v, want %s", sql, got, err, want)
 		}
