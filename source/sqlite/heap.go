@@ -21,7 +21,8 @@ const (
 var heap = newHeap()
 
 type heapGuard struct {
-	measured bool // SQLite counts what it takes
+	measured bool  // SQLite counts what it takes
+	share    int64 // rawMemory, but for tests
 	ceiling  atomic.Int64
 
 	mu      sync.Mutex
@@ -34,7 +35,7 @@ func newHeap() *heapGuard {
 	defer tls.Close()
 	args := libc.NewVaList(int32(1))
 	defer libc.Xfree(tls, args)
-	return &heapGuard{measured: lib.Xsqlite3_config(tls, lib.SQLITE_CONFIG_MEMSTATUS, args) == lib.SQLITE_OK}
+	return &heapGuard{share: rawMemory, measured: lib.Xsqlite3_config(tls, lib.SQLITE_CONFIG_MEMSTATUS, args) == lib.SQLITE_OK}
 }
 
 // enter begins a statement of a client's on c.
@@ -44,9 +45,9 @@ func (h *heapGuard) enter(c *conn) {
 	if h.running++; h.running > 1 {
 		return
 	}
-	used := int64(lib.Xsqlite3_memory_used(c.tls))
-	h.ceiling.Store(used + rawMemory)
-	lib.Xsqlite3_hard_heap_limit64(c.tls, used+2*rawMemory)
+	used := lib.Xsqlite3_memory_used(c.tls)
+	h.ceiling.Store(used + h.share)
+	lib.Xsqlite3_hard_heap_limit64(c.tls, used+2*h.share)
 }
 
 // leave ends it.
@@ -60,7 +61,7 @@ func (h *heapGuard) leave(c *conn) {
 
 // guard is called by SQLite every now and then while a client's statement runs, and stops one that takes too much.
 func guard(tls *libc.TLS, _ uintptr) int32 {
-	if int64(lib.Xsqlite3_memory_used(tls)) > heap.ceiling.Load() {
+	if lib.Xsqlite3_memory_used(tls) > heap.ceiling.Load() {
 		return 1
 	}
 	return 0
