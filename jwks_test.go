@@ -42,7 +42,7 @@ func TestJWKS(t *testing.T) {
 	}
 	token := sign(t, jwt.SigningMethodES256, key, M{"kid": "one"}, claims("ann", nil))
 	address := freeAddress(t)
-	options := "jwt {\njwks http://" + address + "/keys\naudience realtime\n}"
+	options := "jwt {\njwks http://" + address + "/keys\naudience realtime\n}\nrate_limit 100000"
 	s := serve(t, options)
 	anonymous := s.dial()
 	anonymous.Ping()
