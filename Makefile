@@ -62,6 +62,10 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzTemplates$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzAnswer$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
+	go test -run '^$$' -fuzz '^FuzzOwn$$' -fuzztime $(FUZZTIME) ./access
+	go test -run '^$$' -fuzz '^FuzzToken$$' -fuzztime $(FUZZTIME) ./access
+	go test -run '^$$' -fuzz '^FuzzCredential$$' -fuzztime $(FUZZTIME) ./internal/credential
+	go test -run '^$$' -fuzz '^FuzzHandshake$$' -fuzztime $(FUZZTIME) .
 	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
 
 bench:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/credential"
 )
 
 // revokedReason is what a client is told whose user's tokens were revoked.
@@ -30,16 +31,16 @@ func (h *Handler) identify(r *http.Request, repl *caddy.Replacer) (id *access.Id
 	if h.JWT != nil {
 		cookie = h.JWT.Cookie
 	}
-	found := findCredential(r, h.tokens != nil, cookie, h.origins.trust(r))
+	found := credential.Find(r, h.tokens != nil, cookie, h.origins.trust(r))
 	switch {
-	case found.kind == inTicket:
-		id, ok := h.pooled.tickets.Redeem(found.text)
+	case found.Kind == credential.Ticket:
+		id, ok := h.pooled.tickets.Redeem(found.Text)
 		if !ok {
 			return nil, true, errTicket
 		}
 		return id, true, h.unlessRevoked(id)
-	case found.kind != noCredential:
-		id, err := h.tokens.Verify(r.Context(), found.text)
+	case found.Kind != credential.None:
+		id, err := h.tokens.Verify(r.Context(), found.Text)
 		if err != nil {
 			return nil, true, err
 		}

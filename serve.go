@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/credential"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
 )
@@ -130,6 +131,17 @@ func hasToken(values []string, token string) bool {
 		}
 	}
 	return false
+}
+
+// hideToken keeps a token in the subprotocol header or the URL out of the access log, which has copied both by now and would write them:
+// the line is left out, and one of ours stands in for it.
+func (h *Handler) hideToken(r *http.Request) {
+	if !credential.Exposed(r) {
+		return
+	}
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
 }
 
 func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address string) {

@@ -667,3 +667,68 @@ func TestTokenWithoutEnd(t *testing.T) {
 		t.Errorf("got %v", m)
 	}
 }
+
+// Values that the site binds follow who the client is, and nothing that a request says can pass for it.
+func TestBoundValuesFollowTheIdentity(t *testing.T) {
+	s := serve(t, withJWT("")+"metadata tenant {claim.tenant}\nmetadata who {user}-{http.request.header.X-Note}\nsource demo sqlite "+demoDB(t)+`
+query who {
+	source demo
+	sql "select @u as u, @t as t, @n as n"
+	bind u {user}
+	bind t t-{claim.tenant}
+	bind n "n{http.request.header.X-Note}"
+	allow anyone
+}`)
+	ask := func(c *wstest.Client) []any {
+		t.Helper()
+		c.AskFor("query_started", M{"type": "stream_query", "query": "who", "format": "arrays"})
+		return c.Until("query_batch").List("rows")[0].([]any)
+	}
+	header := http.Header{"X-Note": {"{user}{claim.tenant}"}}
+	c := s.dialWith(header)
+	c.Refused("FORBIDDEN", M{"type": "stream_query", "query": "who"}) // there is no user to bind
+	c.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"tenant": "blue"})})
+	if got := fmt.Sprint(ask(c)); got != "[ann t-blue n{user}{claim.tenant}]" {
+		t.Errorf("got %s", got)
+	}
+	c.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"tenant": 7})})
+	if got := fmt.Sprint(ask(c)); got != "[ann t-7 n{user}{claim.tenant}]" {
+		t.Errorf("got %s", got)
+	}
+	c.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
+	c.Refused("FORBIDDEN", M{"type": "stream_query", "query": "who"})
+
+	header.Set("Authorization", "Bearer "+tokenOf(t, "ann", M{"tenant": "blue"}))
+	conn := hubOf(t, "default").Connection(s.dialWith(header).Welcome.Text("connection_id"))
+	if got := conn.Meta().Custom; got["tenant"] != "blue" || got["who"] != "ann-{user}{claim.tenant}" {
+		t.Errorf("the metadata are %v", got)
+	}
+}
+
+// Whom another login names is who the client is where it shows no token; whom a token names counts before.
+func TestTokensBeforeOtherLogins(t *testing.T) {
+	s := serve(t, withJWT("")+"user {http.request.header.X-User}")
+	c := s.dialWith(http.Header{"X-User": {"bob"}})
+	if c.Welcome.Text("user") != "bob" {
+		t.Errorf("got %v", c.Welcome)
+	}
+	c.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
+	c.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "bob", nil)})
+	c = s.dialWith(http.Header{"X-User": {"bob"}, "Authorization": {"Bearer " + tokenOf(t, "ann", nil)}})
+	if c.Welcome.Text("user") != "ann" {
+		t.Errorf("got %v", c.Welcome)
+	}
+	for _, name := range []string{strings.Repeat("x", 257), "a\tb", "\xff"} {
+		response, body := s.get(upgradeHeader("X-User", name))
+		refusal(t, response, body, http.StatusUnauthorized, "WEBSOCKET_AUTH_REQUIRED")
+	}
+}
+
+func TestWithoutJWTNoTokensAreTaken(t *testing.T) {
+	s := serve(t, "")
+	c := s.dialWith(bearerHeader("x"), "bearer.x")
+	if c.Welcome.Has("user") {
+		t.Errorf("got %v", c.Welcome)
+	}
+	c.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
+}

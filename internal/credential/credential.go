@@ -1,64 +1,63 @@
-package neuroquantumws
+// Package credential finds what an upgrade request shows of who its client is: a token or a ticket.
+package credential
 
 import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 )
 
-// tokenPrefix begins the entry of Sec-WebSocket-Protocol by which browsers send a token.
-const tokenPrefix = "bearer."
+// subprotocolPrefix begins the entry of Sec-WebSocket-Protocol by which browsers send a token.
+const subprotocolPrefix = "bearer."
 
 // ticketParameter is the name under which a ticket stands in the URL.
 const ticketParameter = "ticket"
 
-// credentialKind is where an upgrade request has its credential.
-type credentialKind uint8
+// Kind is where a request has its credential.
+type Kind uint8
 
+// The kinds.
 const (
-	noCredential credentialKind = iota
-	inHeader
-	inSubprotocol
-	inTicket
-	inCookie
+	None Kind = iota
+	Header
+	Subprotocol
+	Ticket
+	Cookie
 )
 
-// credential is what a request shows. Of several, what its sender has put there by intent counts before a cookie, which browsers send
+// Credential is what a request shows. Of several, what its sender has put there by intent counts before a cookie, which browsers send
 // unasked. One that stands twice is given as an empty text, which nothing accepts.
-type credential struct {
-	kind credentialKind
-	text string
+type Credential struct {
+	Kind Kind
+	Text string
 }
 
-// findCredential looks through an upgrade request. tokens says that the site takes tokens, cookie in which cookie (empty: in none). trusted
+// Find looks through an upgrade request. tokens says that the site takes tokens, cookie in which cookie (empty: in none). trusted
 // says that the request has an Origin that is allowed: without one a cookie counts for nothing, as another site's page may have made
 // the browser send it.
-func findCredential(r *http.Request, tokens bool, cookie string, trusted bool) credential {
+func Find(r *http.Request, tokens bool, cookie string, trusted bool) Credential {
 	if tokens {
 		if found := bearer(r.Header["Authorization"]); found != nil {
-			return credential{inHeader, only(found)}
+			return Credential{Header, only(found)}
 		}
 		if found := bearerEntries(r.Header["Sec-Websocket-Protocol"]); found != nil {
-			return credential{inSubprotocol, only(found)}
+			return Credential{Subprotocol, only(found)}
 		}
 	}
 	if found := r.URL.Query()[ticketParameter]; found != nil {
-		return credential{inTicket, only(found)}
+		return Credential{Ticket, only(found)}
 	}
 	if !tokens || cookie == "" || !trusted {
-		return credential{}
+		return Credential{}
 	}
 	var found []string
 	for _, c := range r.CookiesNamed(cookie) {
 		found = append(found, c.Value)
 	}
 	if found != nil {
-		return credential{inCookie, only(found)}
+		return Credential{Cookie, only(found)}
 	}
-	return credential{}
+	return Credential{}
 }
 
 // only is the one of several; where there are more none is.
@@ -84,7 +83,7 @@ func bearer(values []string) (found []string) {
 func bearerEntries(values []string) (found []string) {
 	for _, value := range values {
 		for entry := range strings.SplitSeq(value, ",") {
-			if token, ok := strings.CutPrefix(strings.TrimSpace(entry), tokenPrefix); ok {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(entry), subprotocolPrefix); ok {
 				found = append(found, token)
 			}
 		}
@@ -92,21 +91,11 @@ func bearerEntries(values []string) (found []string) {
 	return found
 }
 
-// hideToken keeps a token in the subprotocol header or the URL out of the access log, which has copied both by now and would write them:
-// the line is left out, and one of ours stands in for it.
-func (h *Handler) hideToken(r *http.Request) {
-	if !bearsToken(r) {
-		return
-	}
-	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
-}
-
-// bearsToken tells whether there may be a token where the access log would write it. It rather finds one too many.
-func bearsToken(r *http.Request) bool {
+// Exposed tells whether there may be a token where an access log would write it: in the subprotocol header or the URL. It rather finds
+// one too many.
+func Exposed(r *http.Request) bool {
 	for _, value := range r.Header["Sec-Websocket-Protocol"] {
-		if strings.Contains(strings.ToLower(value), tokenPrefix) {
+		if strings.Contains(strings.ToLower(value), subprotocolPrefix) {
 			return true
 		}
 	}
