@@ -97,6 +97,7 @@ type Handler struct {
 	pooled  *pooledHub
 	name    string
 	config  *configuration
+	tunnels tunnels
 }
 
 // CaddyModule implements caddy.Module.
@@ -135,6 +136,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	started := func() { pooled.apply(config, log) }
 	if err := app.(*caddyevents.App).On("started", eventHandler{started}); err != nil {
 		return fmt.Errorf("waiting for the configuration to start: %w", err)
+	}
+	if err := app.(*caddyevents.App).On("stopping", eventHandler{func() { h.stopping(ctx) }}); err != nil {
+		return fmt.Errorf("waiting for the configuration to stop: %w", err)
 	}
 	h.warn()
 	return nil

@@ -29,19 +29,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return caddyhttp.Error(http.StatusInternalServerError, errNotProvisioned)
 	}
 	h.hideToken(r)
-	if r.Method == http.MethodConnect {
-		refuse(w, http.StatusNotImplemented, "HTTP1_REQUIRED", "WebSocket needs HTTP/1.1 here", 0)
-		return nil
-	}
-	if !isUpgrade(r) {
+	if hub.ConnectProtocol(r) != "" {
+		if !allowConnect(w, r) {
+			return nil
+		}
+		r = withBareBody(r)
+	} else if !isUpgrade(r) {
 		if r.ProtoMajor == 1 { // later versions forbid these headers
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "websocket")
 		}
 		refuse(w, http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "this is a WebSocket endpoint", 0)
 		return nil
-	}
-	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+	} else if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
 		}
@@ -73,14 +73,19 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	env := h.pooled.env
-	_, err := h.pooled.hub.Upgrade(w, r, hub.Upgrade{
+	c, err := h.pooled.hub.Upgrade(w, r, hub.Upgrade{
 		Slot: slot, Identity: identity, Meta: meta, Subprotocols: subprotocols(r),
-		Receiver: func(c *hub.Conn) hub.Receiver { return session.New(env, c, bound) },
+		Receiver: func(c *hub.Conn) hub.Receiver {
+			h.tunnels.enter(r, c)
+			return session.New(env, c, bound)
+		},
 	})
 	if err != nil {
 		// The client has been told what was wrong with its handshake.
 		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
+		return nil
 	}
+	h.tunnels.leave(c)
 	return nil
 }
 

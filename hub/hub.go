@@ -238,10 +238,7 @@ func (h *Hub) Close(ctx context.Context) error {
 
 func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
 	for _, c := range conns {
-		if c.subprotocol != "" {
-			c.pushReply(frame(protocol.AppendReconnect(nil, reconnectAfter, "the server is going away")))
-		}
-		c.Close(protocol.CloseGoingAway, "the server is going away")
+		c.SendAway("the server is going away")
 	}
 	for _, c := range conns {
 		select {

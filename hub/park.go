@@ -27,10 +27,14 @@ type frames struct {
 	head    [14]byte
 	n       uint8 // bytes of head that have come
 	broken  bool  // a frame was not masked, or its length has the top bit set: both are against the RFC
+	goodbye bool  // the last header was a close frame's
 }
 
 // between tells whether the last byte ended a frame.
 func (f *frames) between() bool { return f.n == 0 && f.payload == 0 }
+
+// over tells whether the last byte ended a close frame: the client says nothing any more.
+func (f *frames) over() bool { return f.goodbye && f.between() }
 
 // feed takes the bytes that have come.
 func (f *frames) feed(p []byte) {
@@ -47,6 +51,7 @@ func (f *frames) feed(p []byte) {
 		if f.n >= 2 && f.n == f.size() {
 			f.payload = f.length()
 			f.n = 0
+			f.goodbye = f.head[0]&0x0f == opClose
 			if f.head[0]&0x08 == 0 {
 				f.largest = max(f.largest, f.payload)
 			}
