@@ -155,7 +155,12 @@ func (s *site) in(t testing.TB) *site {
 	return &site{t: t, address: s.address, tls: s.tls, global: s.global}
 }
 
-func (s *site) url() string { return "ws://" + s.address + "/ws" }
+func (s *site) url() string {
+	if s.tls {
+		return "wss://" + s.address + "/ws"
+	}
+	return "ws://" + s.address + "/ws"
+}
 
 // dial connects a client with the subprotocol.
 func (s *site) dial() *wstest.Client {

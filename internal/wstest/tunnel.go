@@ -47,8 +47,26 @@ func HTTP2(t testing.TB) http.RoundTripper {
 
 // HTTP3 is HTTP2 for HTTP/3 (RFC 9220). config may be nil.
 func HTTP3(t testing.TB, config *quic.Config) http.RoundTripper {
-	transport := &http3.Transport{TLSClientConfig: Trusting(), QUICConfig: config}
-	t.Cleanup(func() { _ = transport.Close() })
+	var mu sync.Mutex
+	var conns []*quic.Conn
+	dial := func(ctx context.Context, address string, tls *tls.Config, config *quic.Config) (*quic.Conn, error) {
+		conn, err := quic.DialAddrEarly(ctx, address, tls, config)
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, conn)
+		}
+		return conn, err
+	}
+	transport := &http3.Transport{TLSClientConfig: Trusting(), QUICConfig: config, Dial: dial}
+	t.Cleanup(func() {
+		_ = transport.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, conn := range conns {
+			_ = conn.CloseWithError(0, "")
+		}
+	})
 	return tunneling{transport, func(r *http.Request) { r.Proto = "websocket" }}
 }
 
