@@ -318,33 +318,34 @@ func TestOtherConnects(t *testing.T) {
 func TestCrowdOnOneConnection(t *testing.T) {
 	const limit, crowd = 50, 1000
 	overStreams(t, ws("max_connections_per_ip "+strconv.Itoa(limit)), func(t *testing.T, s *site, transport http.RoundTripper) {
-		for range 2 {
-			var wg sync.WaitGroup
-			var mu sync.Mutex
-			var admitted []*wstest.Client
-			for range crowd {
-				wg.Go(func() {
-					c, response, err := wstest.TryDial(t, s.url(), wstest.Options{Transport: transport})
-					mu.Lock()
-					defer mu.Unlock()
-					if err == nil {
-						admitted = append(admitted, c)
-					} else if response == nil || response.StatusCode != http.StatusTooManyRequests {
-						t.Errorf("%v %v", response, err)
-					}
-				})
-			}
-			wg.Wait()
-			if len(admitted) != limit {
-				t.Errorf("%d admitted", len(admitted))
-			}
-			for _, c := range admitted {
-				c.Ping()
-			}
-			for _, c := range admitted {
-				c.Cut()
-			}
-			gone(t)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var admitted []*wstest.Client
+		for range crowd {
+			wg.Go(func() {
+				c, response, err := wstest.TryDial(t, s.url(), wstest.Options{Transport: transport})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					admitted = append(admitted, c)
+				} else if response == nil || response.StatusCode != http.StatusTooManyRequests {
+					t.Errorf("%v %v", response, err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(admitted) != limit {
+			t.Errorf("%d admitted", len(admitted))
+		}
+		for _, c := range admitted {
+			c.Ping()
+		}
+		for _, c := range admitted {
+			c.Cut()
+		}
+		gone(t)
+		for range limit {
+			s.over(transport).Ping()
 		}
 	})
 }
