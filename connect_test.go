@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -20,11 +21,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/requestbody"
-	"github.com/quic-go/quic-go"
+	_ "github.com/caddyserver/caddy/v2/modules/logging"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -160,6 +160,55 @@ func TestWebSocketAsAStream(t *testing.T) {
 		c.Ping()
 		leave(t, c)
 	})
+}
+
+// Without TLS, too, where the site says so and the client knows it.
+func TestWebSocketOverPlainHTTP2(t *testing.T) {
+	s := &site{t: t, global: "servers {\nprotocols h1 h2c\n}"}
+	s.start(ws(""))
+	c := s.over(wstest.PlainHTTP2(t))
+	c.Subscribe("a")
+	c.Publish("a", "hello")
+	if m := c.Expect("channel_message"); m["data"] != "hello" {
+		t.Errorf("got %v", m)
+	}
+	leave(t, c)
+}
+
+// A line of the access log tells of a whole connection when it has ended; one with a token has none.
+func TestAccessLogOfStreams(t *testing.T) {
+	for name, proto := range map[string]string{"HTTP2": "HTTP/2.0", "HTTP3": "websocket"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "access.log")
+			s := &site{t: t, tls: true}
+			s.start("log {\noutput file " + path + " {\nroll_disabled\n}\n}\n" + ws(""))
+			transport := versions[name](t)
+			secret := wstest.Options{Transport: transport, Subprotocols: []string{"neuroquantum.v1", "bearer.secret"}}
+			leave(t, wstest.Dial(t, s.url(), secret))
+			leave(t, s.over(transport))
+			upgraded := s.dial() // it has a line of its own, at once
+			var log []byte
+			until(upgraded, "the access log is written", func() bool {
+				log, _ = os.ReadFile(path)
+				return bytes.Count(log, []byte("\n")) == 2
+			})
+			if log = bytes.TrimSpace(log); bytes.Contains(bytes.SplitAfter(log, []byte("\n"))[0], []byte(`"GET"`)) {
+				_, log, _ = bytes.Cut(log, []byte("\n"))
+			} else {
+				log, _, _ = bytes.Cut(log, []byte("\n"))
+			}
+			var line struct {
+				Status  int
+				Request struct{ Method, Proto, URI string }
+			}
+			if err := json.Unmarshal(log, &line); err != nil {
+				t.Errorf("%s: %v", log, err)
+			}
+			if r := line.Request; line.Status != 200 || r.Method != "CONNECT" || r.Proto != proto || r.URI != "/ws" {
+				t.Errorf("got %s", log)
+			}
+		})
+	}
 }
 
 // Whatever the server closes a connection for, its client is told, though it goes on sending.
@@ -361,109 +410,4 @@ func TestHeartbeatOfStreams(t *testing.T) {
 			t.Errorf("welcome: %v", w)
 		}
 	})
-}
-
-// remembered are options under which clients may do anything and find it again.
-const remembered = "rate_limit 1000000\nchannel ** {\nhistory 1000\n" + anyone + "}"
-
-// A reload that gives old requests all the time they want drops no stream.
-func TestReloadKeepsStreams(t *testing.T) {
-	overFreshStreams(t, ws(remembered), func(t *testing.T, s *site, fresh func(testing.TB) http.RoundTripper) {
-		transport := fresh(t)
-		c, streaming := s.over(transport), s.over(transport)
-		c.Subscribe("a")
-		h := hubOf(t, "default")
-		for i := range 5 {
-			s.reload(ws(remembered + "\nheartbeat " + strconv.Itoa(20+i) + "s 90s"))
-			other := s.over(fresh(t))
-			other.Publish("a", i)
-			if m := c.Expect("channel_message"); m.Int("data") != i {
-				t.Errorf("got %v", m)
-			}
-			streaming.Ping()
-		}
-		if n := h.Stats().Connections; n != 7 {
-			t.Errorf("%d connections", n)
-		}
-	})
-}
-
-// Where old requests are given so much time, HTTP/3 cuts what goes on for longer, so that its clients are sent away before; HTTP/2
-// lets it go on.
-func TestReloadWithinGracePeriod(t *testing.T) {
-	s := &site{t: t, tls: true, global: "grace_period 1s"}
-	s.start(ws(remembered))
-	over2, over3 := s.over(wstest.HTTP2(t)), s.over(wstest.HTTP3(t, nil))
-	over2.Subscribe("a")
-	over3.Subscribe("a")
-	publisher := s.dial()
-	tls := wstest.Trusting()
-	tls.NextProtos = []string{"h3"}
-	silent, err := quic.DialAddr(t.Context(), s.address, tls, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.reload(ws(remembered + "\nheartbeat 10s 90s"))
-	sent, last := 0, 0
-	for {
-		publisher.Publish("a", sent)
-		sent++
-		m := over3.Next()
-		if m.Type() == "reconnect" {
-			break
-		}
-		last = m.Int("offset")
-	}
-	if rest, code := over3.Closed(); code != 1001 || len(rest) > 0 {
-		t.Errorf("closed with %d after %v", code, rest)
-	}
-	again := s.over(wstest.HTTP3(t, nil))
-	since := M{"epoch": over3.Welcome["epoch"], "offset": last}
-	if m := again.AskFor("subscription_confirmed", M{"type": "subscribe", "channel": "a", "since": since}); !m.Bool("recovered") {
-		t.Errorf("got %v", m)
-	}
-	<-silent.Context().Done() // the grace period is over
-	publisher.Publish("a", sent)
-	for i := range sent + 1 {
-		if m := over2.Expect("channel_message"); m.Int("data") != i {
-			t.Fatalf("got %v instead of %d", m, i)
-		}
-	}
-	for i := last; i <= sent; i++ { // the first has the offset 1
-		if m := again.Expect("channel_message"); m.Int("data") != i {
-			t.Fatalf("got %v instead of %d", m, i)
-		}
-	}
-	over2.Ping()
-	again.Ping()
-}
-
-// Clients of a hub that ends are sent away over streams, too, and what is on its way to them comes before.
-func TestTheEndOfStreams(t *testing.T) {
-	for name, end := range map[string]func(*site) error{
-		"without the directive": func(s *site) error { return s.load("respond nothing") },
-		"stop":                  func(*site) error { return caddy.Stop() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			overStreams(t, ws(remembered), func(t *testing.T, s *site, transport http.RoundTripper) {
-				c, publisher := s.over(transport), s.over(transport)
-				c.Subscribe("a")
-				for i := range 10 {
-					publisher.Publish("a", i)
-				}
-				ended := make(chan error)
-				go func() { ended <- end(s) }()
-				rest, code := c.Closed()
-				if code != 1001 || len(rest) != 11 || rest[10].Type() != "reconnect" {
-					t.Errorf("closed with %d after %v", code, rest)
-				}
-				if _, code := publisher.Closed(); code != 1001 {
-					t.Errorf("closed with %d", code)
-				}
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
 }

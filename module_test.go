@@ -55,12 +55,12 @@ type site struct {
 	t       testing.TB
 	address string // 127.0.0.1:port
 	tls     bool   // HTTP/1.1, 2 and 3 with a certificate of Caddy's own, and not plain HTTP/1.1
-	global  string // further options of Caddy's, where tls
+	global  string // further options of Caddy's
 }
 
 // wrap makes a Caddyfile of a site's directives.
 func (s *site) wrap(directives string) string {
-	scheme, tls, global := "http", "", "auto_https off\ngrace_period 1s"
+	scheme, tls, global := "http", "", "auto_https off\ngrace_period 1s\n"+s.global
 	if s.tls {
 		scheme, tls, global = "https", "tls "+certificate(s.t), "auto_https disable_redirects\n"+s.global
 	}

@@ -22,19 +22,31 @@ func Trusting() *tls.Config { return &tls.Config{InsecureSkipVerify: true} } //n
 // HTTP2 gives a transport for Options whose WebSockets are streams of one connection of HTTP/2 (RFC 8441). It is closed at the end of
 // the test.
 func HTTP2(t testing.TB) http.RoundTripper {
-	var mu sync.Mutex
-	var conns []net.Conn
-	transport := &http2.Transport{DialTLSContext: func(_ context.Context, _, address string, config *tls.Config) (net.Conn, error) {
+	return overHTTP2(t, func(address string, config *tls.Config) (net.Conn, error) {
 		config = config.Clone()
 		config.InsecureSkipVerify = true
-		conn, err := tls.Dial("tcp", address, config)
+		return tls.Dial("tcp", address, config)
+	})
+}
+
+// PlainHTTP2 is HTTP2 without TLS.
+func PlainHTTP2(t testing.TB) http.RoundTripper {
+	return overHTTP2(t, func(address string, _ *tls.Config) (net.Conn, error) { return net.Dial("tcp", address) })
+}
+
+func overHTTP2(t testing.TB, dial func(string, *tls.Config) (net.Conn, error)) http.RoundTripper {
+	var mu sync.Mutex
+	var conns []net.Conn
+	dialTLS := func(_ context.Context, _, address string, config *tls.Config) (net.Conn, error) {
+		conn, err := dial(address, config)
 		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
 			conns = append(conns, conn)
 		}
 		return conn, err
-	}}
+	}
+	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: dialTLS}
 	t.Cleanup(func() {
 		mu.Lock()
 		defer mu.Unlock()
