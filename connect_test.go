@@ -204,7 +204,7 @@ func TestAccessLogOfStreams(t *testing.T) {
 			if err := json.Unmarshal(log, &line); err != nil {
 				t.Errorf("%s: %v", log, err)
 			}
-			if r := line.Request; line.Status != 200 || r.Method != "CONNECT" || r.Proto != proto || r.URI != "/ws" {
+			if r := line.Request; line.Status != 200 || r.Method != http.MethodConnect || r.Proto != proto || r.URI != "/ws" {
 				t.Errorf("got %s", log)
 			}
 		})

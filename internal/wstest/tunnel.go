@@ -46,7 +46,7 @@ func overHTTP2(t testing.TB, dial func(string, *tls.Config) (net.Conn, error)) h
 		}
 		return conn, err
 	}
-	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: dialTLS}
+	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: dialTLS} //nolint:staticcheck // net/http's refuses :protocol
 	t.Cleanup(func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -110,7 +110,7 @@ func (t tunneling) RoundTrip(upgrade *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	stop()
-	response.Body = &stream{response.Body, down, cancel}
+	response.Body = &stream{response.Body, down, down, cancel}
 	if response.StatusCode != http.StatusOK {
 		return response, nil
 	}
@@ -125,13 +125,14 @@ func (t tunneling) RoundTrip(upgrade *http.Request) (*http.Response, error) {
 // stream is what the WebSocket library writes to and reads from.
 type stream struct {
 	io.ReadCloser
-	*io.PipeWriter
+	io.Writer
+	pipe   *io.PipeWriter
 	cancel context.CancelFunc
 }
 
 // Close resets the stream.
 func (s *stream) Close() error {
 	s.cancel()
-	_ = s.PipeWriter.CloseWithError(io.ErrClosedPipe)
+	_ = s.pipe.CloseWithError(io.ErrClosedPipe)
 	return s.ReadCloser.Close()
 }
