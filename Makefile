@@ -37,9 +37,9 @@ xcaddy:
 	XCADDY_GO_BUILD_FLAGS="-ldflags=-w" $(TOOL) xcaddy build $(CADDY_VERSION) --with $(MODULE)@v0.0.0=. --output build/caddy-xcaddy
 
 smoke: browser
-	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy
+	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
 
-# The demo page is tried in Debian's Chromium.
+# The demo page and WebSocket over HTTP/2 are tried in Debian's Chromium.
 browser:
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 

@@ -108,6 +108,7 @@ type Handler struct {
 	pooled  *pooledHub
 	name    string
 	config  *configuration
+	tunnels *tunnels
 }
 
 // CaddyModule implements caddy.Module.
@@ -120,6 +121,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	h.name = orDefault(h.Hub, defaultHub)
+	h.tunnels = new(tunnels)
 	directory, err := directoryOf(ctx)
 	if err != nil {
 		return err
@@ -154,8 +156,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := events.On("started", eventHandler{started}); err != nil {
 		return fmt.Errorf("waiting for the configuration to start: %w", err)
 	}
-	if err := events.On("stopping", eventHandler{func() { drainOnExit(pooled) }}); err != nil {
-		return fmt.Errorf("waiting for the process to end: %w", err)
+	if err := events.On("stopping", eventHandler{func() { drainOnExit(pooled); h.stopping(ctx) }}); err != nil {
+		return fmt.Errorf("waiting for the configuration to stop: %w", err)
 	}
 	h.warn()
 	return nil

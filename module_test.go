@@ -31,6 +31,11 @@ func TestMain(m *testing.M) {
 		runChild(config)
 		return
 	}
+	// net/http serves WebSockets over HTTP/2 only if this stands in the environment of the process that begins.
+	if debug := os.Getenv("GODEBUG"); !strings.Contains(debug, "http2xconnect=1") {
+		os.Setenv("GODEBUG", strings.TrimPrefix(debug+",http2xconnect=1", ","))
+		panic(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+	}
 	// Caddy keeps its configuration and certificates in folders of the user's; a test must not touch them.
 	home, err := os.MkdirTemp("", "neuroquantum-ws-test")
 	if err != nil {
@@ -53,24 +58,30 @@ var strangers = []goleak.Option{goleak.IgnoreAnyFunction("github.com/caddyserver
 type site struct {
 	t       testing.TB
 	address string // 127.0.0.1:port
+	tls     bool   // HTTP/1.1, 2 and 3 with a certificate of Caddy's own, and not plain HTTP/1.1
+	global  string // further options of Caddy's
 }
 
 // wrap makes a Caddyfile of a site's directives.
 func (s *site) wrap(directives string) string {
+	scheme, tls, global := "http", "", "auto_https off\ngrace_period 1s\n"+s.global
+	if s.tls {
+		scheme, tls, global = "https", "tls "+certificate(s.t), "auto_https disable_redirects\n"+s.global
+	}
 	return fmt.Sprintf(`{
 	admin off
 	persist_config off
-	auto_https off
-	grace_period 1s
+	%s
 	log {
 		output discard
 	}
 }
-http://%s {
+%s://%s {
 	bind 127.0.0.1
 	%s
+	%s
 }
-`, s.address, directives)
+`, global, scheme, s.address, tls, directives)
 }
 
 // ws is the directive with these options.
@@ -83,6 +94,13 @@ func serve(t testing.TB, options string) *site { t.Helper(); return serveSite(t,
 func serveSite(t testing.TB, directives string) *site {
 	t.Helper()
 	s := &site{t: t}
+	s.start(directives)
+	return s
+}
+
+func (s *site) start(directives string) {
+	t := s.t
+	t.Helper()
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
@@ -95,7 +113,7 @@ func serveSite(t testing.TB, directives string) *site {
 		s.address = freeAddress(t)
 		err := s.load(directives)
 		if err == nil {
-			return s
+			return
 		}
 		// Caddy does not wrap the error.
 		if try == 3 || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
@@ -137,9 +155,16 @@ func adapt(caddyfile string) ([]byte, error) {
 }
 
 // in is the site for a test within the one that started it.
-func (s *site) in(t testing.TB) *site { return &site{t: t, address: s.address} }
+func (s *site) in(t testing.TB) *site {
+	return &site{t: t, address: s.address, tls: s.tls, global: s.global}
+}
 
-func (s *site) url() string { return "ws://" + s.address + "/ws" }
+func (s *site) url() string {
+	if s.tls {
+		return "wss://" + s.address + "/ws"
+	}
+	return "ws://" + s.address + "/ws"
+}
 
 // dial connects a client with the subprotocol.
 func (s *site) dial() *wstest.Client {

@@ -26,12 +26,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return caddyhttp.Error(http.StatusInternalServerError, errNotProvisioned)
 	}
 	h.hideToken(r)
-	if r.Method == http.MethodConnect {
-		h.pooled.hub.Refuse(hub.BadRequest)
-		refuse(w, http.StatusNotImplemented, "HTTP1_REQUIRED", "WebSocket needs HTTP/1.1 here", 0)
-		return nil
-	}
-	if !isUpgrade(r) {
+	if hub.ConnectProtocol(r) != "" {
+		if !allowConnect(w, r) {
+			h.pooled.hub.Refuse(hub.BadRequest)
+			return nil
+		}
+		r = withBareBody(r)
+	} else if !isUpgrade(r) {
 		if r.ProtoMajor == 1 { // later versions forbid these headers
 			w.Header().Set("Connection", "Upgrade")
 			w.Header().Set("Upgrade", "websocket")
@@ -39,8 +40,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		h.pooled.hub.Refuse(hub.BadRequest)
 		refuse(w, http.StatusUpgradeRequired, "UPGRADE_REQUIRED", "this is a WebSocket endpoint", 0)
 		return nil
-	}
-	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+	} else if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Connection", "close") // net/http would wait for the body before it answers
 		}
@@ -83,16 +83,22 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 	}
 	env := h.pooled.env
 	up.Slot = slot
-	up.Receiver = func(c *hub.Conn) hub.Receiver { return session.New(env, c, client) }
+	up.Receiver = func(c *hub.Conn) hub.Receiver {
+		h.tunnels.enter(r, c)
+		return session.New(env, c, client)
+	}
+	up.Made = func(c *hub.Conn) {
+		if h.pooled.revocations.Revoked(identity) { // since it was looked at, and before the connection could be found
+			h.pooled.hub.Disconnect(c.ID(), revokedReason, -1)
+		}
+	}
 	conn, err := h.pooled.hub.Upgrade(w, r, up)
 	if err != nil {
 		// The client has been told what was wrong with its handshake.
 		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
 		return nil
 	}
-	if h.pooled.revocations.Revoked(identity) { // since it was looked at, and before the connection could be found
-		h.pooled.hub.Disconnect(conn.ID(), revokedReason, -1)
-	}
+	h.tunnels.leave(conn)
 	return nil
 }
 

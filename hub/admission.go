@@ -117,10 +117,13 @@ type Upgrade struct {
 	Subprotocols []string // that the server speaks, best first
 	// Receiver makes the connection's receiver. It must not wait.
 	Receiver func(*Conn) Receiver
+	// Made is called once the connection can be found, nil where nobody asks. It must not wait.
+	Made func(*Conn)
 }
 
 // Upgrade answers the request with a WebSocket handshake and hands the connection to a goroutine of the hub's: the caller may
-// return. On an error the client has been answered and the slot is released.
+// return. Where the request is an extended CONNECT (see ConnectProtocol) the connection is part of it: Upgrade returns when it has
+// ended. On an error the client has been answered and the slot is released.
 func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn, error) {
 	now := time.Now()
 	c := &Conn{
@@ -139,7 +142,15 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	c.lastRead.Store(now.UnixNano())
 	c.lastActive.Store(now.UnixNano())
 	c.heard.Store(true) // it is about to say something
-	ws, err := websocket.Accept(&hijacker{w, c}, r, c.acceptOptions(u.Subprotocols))
+	writer := &hijacker{ResponseWriter: w, conn: c}
+	if ConnectProtocol(r) != "" {
+		writer.connect = r
+		if r.ProtoMajor == 3 {
+			c.maxPing = quicPing
+		}
+		r = asUpgrade(r)
+	}
+	ws, err := websocket.Accept(writer, r, c.acceptOptions(u.Subprotocols))
 	if err != nil {
 		u.Slot.Release()
 		h.Refuse(BadRequest)
@@ -150,12 +161,12 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	c.subprotocol = ws.Subprotocol()
 	c.lines = c.subprotocol == protocol.SubprotocolNDJSON
 	c.limit = settings.MaxMessageSize
-	c.nextPing = now.Add(settings.HeartbeatInterval)
+	c.nextPing = now.Add(c.pingInterval(settings))
 	ws.SetReadLimit(c.limit)
 	c.receiver = u.Receiver(c)
 	if c.subprotocol != "" {
 		c.pushReply(frame(protocol.AppendWelcome(nil, protocol.Welcome{
-			ConnectionID: c.id, User: c.Identity().User, HeartbeatInterval: settings.HeartbeatInterval,
+			ConnectionID: c.id, User: c.Identity().User, HeartbeatInterval: c.pingInterval(settings),
 			HeartbeatTimeout: settings.HeartbeatTimeout, MaxMessageBytes: settings.MaxMessageSize, Position: h.Position(), Now: now,
 		})))
 	}
@@ -167,6 +178,13 @@ func (h *Hub) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) (*Conn,
 	c.shard.post(letter{command: func() { c.shard.register(c) }})
 	if draining {
 		c.Close(protocol.CloseGoingAway, goingAway)
+	}
+	if u.Made != nil {
+		u.Made(c)
+	}
+	if t, ok := c.socket.(*tunnel); ok {
+		c.serve(t)
+		return c, nil
 	}
 	go c.run()
 	return c, nil

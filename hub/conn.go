@@ -75,6 +75,7 @@ type Conn struct {
 	poller      *poller       // waits for the client while it is silent; nil where the connection cannot park
 	pollKey     uint64        // the poller's, once it was parked
 	ended       chan struct{} // closed when all of the connection has ended
+	maxPing     time.Duration // the heartbeat is no slower than this; 0 sets no limit
 
 	// Owned by the goroutine that reads.
 	frames    frames
@@ -386,17 +387,21 @@ func (c *Conn) linger(err error) {
 		return
 	}
 	c.waitWritten()
-	half, ok := c.socket.(interface{ CloseWrite() error })
-	if !ok {
+	switch s := c.socket.(type) {
+	case interface{ CloseWrite() error }:
+		_ = s.CloseWrite()
+		_ = c.socket.SetReadDeadline(time.Time{}) // the shard may have asked to park just before
+	case *tunnel: // its server cannot close one direction alone
+	default:
 		return
 	}
-	_ = half.CloseWrite()
-	_ = c.socket.SetReadDeadline(time.Time{}) // the shard may have asked to park just before
 	var sink [512]byte
-	for {
-		if _, err := c.socket.Read(sink[:]); err != nil {
+	for !c.frames.over() {
+		n, err := c.socket.Read(sink[:])
+		if err != nil {
 			return
 		}
+		c.frames.feed(sink[:n])
 	}
 }
 

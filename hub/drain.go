@@ -10,6 +10,8 @@ import (
 )
 
 const (
+	// reconnectAfter is how long a client is asked to wait that is sent away by itself.
+	reconnectAfter = time.Second
 	// leastAway is how soon the first clients may come back: by then a server that starts again should be there.
 	leastAway = 500 * time.Millisecond
 	// awayStep is between two clients that come back, as long as the drain window holds all.

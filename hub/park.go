@@ -27,10 +27,14 @@ type frames struct {
 	head    [14]byte
 	n       uint8 // bytes of head that have come
 	broken  bool  // a frame was not masked, or its length has the top bit set or is padded: all are against the RFC
+	goodbye bool  // the last header was a close frame's
 }
 
 // between tells whether the last byte ended a frame.
 func (f *frames) between() bool { return f.n == 0 && f.payload == 0 }
+
+// over tells whether the last byte ended a close frame: the client says nothing any more.
+func (f *frames) over() bool { return f.goodbye && f.between() }
 
 // feed takes the bytes that have come. It tells whether a frame ended among them.
 func (f *frames) feed(p []byte) (ended bool) {
@@ -49,6 +53,7 @@ func (f *frames) feed(p []byte) (ended bool) {
 			f.payload = f.length()
 			f.n = 0
 			ended = ended || f.payload == 0
+			f.goodbye = f.head[0]&0x0f == opClose
 			if f.head[0]&0x08 == 0 {
 				f.largest = max(f.largest, f.payload)
 			}

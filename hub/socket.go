@@ -126,44 +126,65 @@ func (s *socket) SetWriteDeadline(t time.Time) error { return s.socket.SetWriteD
 // net/http's, so that an idle connection holds hundreds of bytes in buffers and not eight thousand.
 type hijacker struct {
 	http.ResponseWriter
-	conn *Conn
+	conn    *Conn
+	connect *http.Request // the extended CONNECT that opens a tunnel; nil for an upgrade
 }
 
 // innermost goes through the writers that middleware has put around net/http's own and gives that. Caddy's recorders would wrap the
 // connection as well: that would hide the socket, and keep the whole request in memory for as long as the connection lives.
 func innermost(w http.ResponseWriter) *http.ResponseController {
-	at := w
-	for {
-		wrapper, ok := at.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			break
-		}
-		at = wrapper.Unwrap()
-	}
+	at := unwrapped(w)
 	if _, ok := at.(http.Hijacker); !ok {
 		at = w
 	}
 	return http.NewResponseController(at)
 }
 
-// Hijack implements http.Hijacker.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := innermost(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	_ = nc.SetDeadline(time.Time{})
-	h.conn.socket = nc
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			h.conn.raw = raw
-			h.conn.poller = h.conn.hub.openPoller()
+// WriteHeader implements http.ResponseWriter. The header of an upgrade has no place in the answer to a CONNECT, which opens the
+// tunnel with 200.
+func (h *hijacker) WriteHeader(status int) {
+	if h.connect != nil {
+		for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Accept"} {
+			h.Header().Del(name)
+		}
+		if status == http.StatusSwitchingProtocols {
+			return // Hijack is to come
 		}
 	}
+	h.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack implements http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	s := &socket{Conn: h.conn}
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Peek(n)
-		s.early = append([]byte(nil), early...)
+	if h.connect != nil {
+		t, err := openTunnel(h.ResponseWriter, h.connect)
+		if err != nil {
+			return nil, nil, err
+		}
+		h.conn.socket = t
+	} else {
+		nc, rw, err := innermost(h.ResponseWriter).Hijack()
+		if err != nil {
+			return nil, nil, err
+		}
+		_ = nc.SetDeadline(time.Time{})
+		h.conn.socket = nc
+		h.conn.findRaw()
+		if n := rw.Reader.Buffered(); n > 0 {
+			early, _ := rw.Peek(n)
+			s.early = append([]byte(nil), early...)
+		}
 	}
 	return s, bufio.NewReadWriter(bufio.NewReaderSize(s, readBuffer), bufio.NewWriterSize(s, writeBuffer)), nil
+}
+
+// findRaw finds the file of a plain socket.
+func (c *Conn) findRaw() {
+	if sc, ok := c.socket.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+			c.poller = c.hub.openPoller()
+		}
+	}
 }

@@ -48,7 +48,7 @@ func (s *shard) rebeat(settings *Settings, now time.Time) {
 	scale := float64(settings.HeartbeatInterval) / float64(s.beat.interval)
 	for c := range s.conns {
 		left := time.Duration(float64(c.nextPing.Sub(now)) * scale)
-		c.nextPing = now.Add(min(max(left, 0), settings.HeartbeatInterval))
+		c.nextPing = now.Add(min(max(left, 0), c.pingInterval(settings)))
 	}
 	s.beat = beat{settings.HeartbeatInterval, settings.HeartbeatTimeout, now}
 }
@@ -74,14 +74,23 @@ func (s *shard) look(c *Conn, settings *Settings, now time.Time) {
 		return
 	}
 	if !now.Before(c.nextPing) {
-		c.nextPing = c.nextPing.Add(settings.HeartbeatInterval)
+		interval := c.pingInterval(settings)
+		c.nextPing = c.nextPing.Add(interval)
 		if c.nextPing.Before(now) {
-			c.nextPing = now.Add(settings.HeartbeatInterval)
+			c.nextPing = now.Add(interval)
 		}
 		c.ping()
 		s.touch(c)
 	}
 	s.judge(c, settings)
+}
+
+// pingInterval is the heartbeat of this connection.
+func (c *Conn) pingInterval(settings *Settings) time.Duration {
+	if c.maxPing > 0 {
+		return min(settings.HeartbeatInterval, c.maxPing)
+	}
+	return settings.HeartbeatInterval
 }
 
 // pingFrame is a ping without payload: the server measures nothing by it.

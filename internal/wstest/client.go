@@ -51,7 +51,8 @@ func (m Message) List(name string) []any { l, _ := m[name].([]any); return l }
 type Options struct {
 	Subprotocols []string // nil: neuroquantum.v1; empty: none
 	Header       http.Header
-	ReadBuffer   int // of the socket in the kernel, in bytes; 0 leaves it to the system
+	ReadBuffer   int               // of the socket in the kernel, in bytes; 0 leaves it to the system
+	Transport    http.RoundTripper // nil: a connection of HTTP/1.1 of its own; see HTTP2 and HTTP3
 }
 
 // Client is a connection to a server.
@@ -106,8 +107,11 @@ func dial(t testing.TB, url string, o Options) (*Client, *http.Response, error) 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
+	if o.Transport == nil {
+		o.Transport = &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, TLSClientConfig: Trusting()}
+	}
 	ws, response, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient:   &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}},
+		HTTPClient:   &http.Client{Transport: o.Transport},
 		HTTPHeader:   o.Header,
 		Subprotocols: o.Subprotocols,
 	})

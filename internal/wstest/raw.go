@@ -112,18 +112,22 @@ func (r *Raw) Text(msg string) { r.t.Helper(); r.Bytes(Frame(Fin|OpText, msg)) }
 // ReadFrame takes one frame.
 func (r *Raw) ReadFrame() (op byte, payload []byte, err error) {
 	_ = r.SetReadDeadline(time.Now().Add(Patience))
+	return readFrame(r.r)
+}
+
+func readFrame(r io.Reader) (op byte, payload []byte, err error) {
 	var head [2]byte
-	if _, err := io.ReadFull(r.r, head[:]); err != nil {
+	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
 	}
 	n := uint64(head[1])
 	var wide [8]byte
 	switch n {
 	case 126:
-		_, err = io.ReadFull(r.r, wide[6:])
+		_, err = io.ReadFull(r, wide[6:])
 		n = binary.BigEndian.Uint64(wide[:])
 	case 127:
-		_, err = io.ReadFull(r.r, wide[:])
+		_, err = io.ReadFull(r, wide[:])
 		n = binary.BigEndian.Uint64(wide[:])
 	}
 	if err != nil {
@@ -133,7 +137,7 @@ func (r *Raw) ReadFrame() (op byte, payload []byte, err error) {
 		return 0, nil, fmt.Errorf("frame with the head %x %x", head[0], head[1])
 	}
 	payload = make([]byte, n)
-	_, err = io.ReadFull(r.r, payload)
+	_, err = io.ReadFull(r, payload)
 	return head[0] & 0x0f, payload, err
 }
 

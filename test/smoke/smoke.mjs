@@ -1,62 +1,21 @@
 // Starts a built Caddy with the demo site and tries it as a newcomer would: over a WebSocket and in a browser.
 // Usage: node smoke.mjs path/to/caddy
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import { connect } from 'node:net';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import assert from 'node:assert/strict';
 import WebSocket from 'ws';
 import { chromium } from 'playwright-core';
+import { browser as installed, patience, root, withCaddy } from './server.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const binary = resolve(process.argv[2] ?? join(root, 'build', 'caddy'));
 const site = 'http://localhost:8080';
-const patience = 30_000;
 
 async function main() {
-  await portFree();
-  const caddy = spawn(binary, ['run', '--config', 'xcaddy.Caddyfile'], { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] });
-  const ended = once(caddy, 'exit');
-  try {
-    await serving(caddy);
+  await withCaddy({ config: 'xcaddy.Caddyfile', port: 8080 }, async () => {
     await overWebSocket();
     await inBrowser();
-  } finally {
-    caddy.kill('SIGTERM');
-    await ended;
-  }
-  const [code] = await ended;
-  assert.equal(code, 0, 'Caddy stops in order');
+  });
   console.log('smoke: ok');
-}
-
-// portFree makes sure that what answers later is what is started here: Caddy shares its port with any other Caddy.
-async function portFree() {
-  const socket = connect({ host: 'localhost', port: 8080 });
-  const taken = await new Promise((done) => {
-    socket.on('connect', () => done(true));
-    socket.on('error', () => done(false));
-  });
-  socket.destroy();
-  assert(!taken, 'something listens on port 8080 already: stop it first');
-}
-
-// serving waits until Caddy says that it runs; what it logged is shown if it does not.
-async function serving(caddy) {
-  let log = '';
-  await new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`Caddy does not start:\n${log}`)), patience);
-    caddy.stderr.on('data', (chunk) => {
-      log += chunk;
-      if (log.includes('serving initial configuration')) {
-        clearTimeout(timer);
-        done();
-      }
-    });
-    caddy.on('exit', (code) => fail(new Error(`Caddy exits with ${code}:\n${log}`)));
-  });
 }
 
 class Client {
@@ -131,11 +90,7 @@ async function overWebSocket() {
 }
 
 async function inBrowser() {
-  const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
-  });
+  const browser = await chromium.launch(installed);
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 1400 } });
     page.setDefaultTimeout(patience);
