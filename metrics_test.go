@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
+	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -149,6 +151,13 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 		`connections_refused_total{reason="hub_full"}`: 1, `connections_closed_total{code="4100"}`: 1, "connections_total": 10, "connections_active": 3,
 	})
 	expect(t, "the other hub", s.metrics("b"), map[string]float64{"connections_total": 0, "messages_published_total": 0})
+	told := slices.Collect(maps.Keys(s.metrics("default")))
+	for name := range neuroquantumws.Metrics() {
+		plain := regexp.MustCompile("^" + strings.TrimPrefix(name, metricsPrefix) + "(_bucket|_sum|_count)?({|$)")
+		if !slices.ContainsFunc(told, plain.MatchString) {
+			t.Errorf("%s is not told", name)
+		}
+	}
 }
 
 // TestMetricsOfLosses: what a slow client loses is counted by the policy, and told by as many gaps.
