@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,16 +39,7 @@ func TestAPIConnections(t *testing.T) {
 	}
 	slices.Sort(ids)
 	for limit := 1; limit <= 5; limit++ {
-		var got []string
-		for path := fmt.Sprintf("/connections?limit=%d", limit); path != ""; {
-			a := api.get(path).want(200)
-			for _, c := range a.items("connections") {
-				got = append(got, c.Text("id"))
-			}
-			if path = ""; a.Has("cursor") {
-				path = fmt.Sprintf("/connections?limit=%d&cursor=%s", limit, a.Text("cursor"))
-			}
-		}
+		got := api.pages("/connections?limit="+strconv.Itoa(limit), "connections", "id")
 		if !slices.Equal(got, ids) {
 			t.Errorf("in pages of %d: %v, want %v", limit, got, ids)
 		}
@@ -112,19 +104,12 @@ func TestAPIStreams(t *testing.T) {
 		c.Until("query_batch")
 		ids = append(ids, m.Text("stream_id"))
 	}
-	var got []string
-	for path := "/streams?limit=2"; path != ""; {
-		a := api.get(path).want(200)
-		for _, one := range a.items("streams") {
-			got = append(got, one.Text("stream_id"))
-			if one.Text("query") != "all" || one.Int("rows_sent") > 1 || !strings.HasSuffix(one.Text("started"), "Z") {
-				t.Errorf("got %v", one)
-			}
-		}
-		if path = ""; a.Has("cursor") {
-			path = "/streams?limit=2&cursor=" + a.Text("cursor")
+	for _, one := range api.get("/streams").want(200).items("streams") {
+		if one.Text("query") != "all" || one.Int("rows_sent") > 1 || !strings.HasSuffix(one.Text("started"), "Z") {
+			t.Errorf("got %v", one)
 		}
 	}
+	got := api.pages("/streams?limit=2", "streams", "stream_id")
 	if !slices.Equal(got, ids) {
 		t.Errorf("got %v, want %v", got, ids)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,23 @@ func (a apiOf) delete(path string) answer {
 func (a apiOf) post(path, body string) answer {
 	a.t.Helper()
 	return request(a.t, http.MethodPost, a.base+path, body, nil)
+}
+
+// pages gives a member of each entry of a list, page by page.
+func (a apiOf) pages(path, list, member string) (all []string) {
+	a.t.Helper()
+	for query := ""; ; {
+		page := a.get(path + query).want(200)
+		for _, entry := range page.items(list) {
+			all = append(all, entry.Text(member))
+		}
+		if !page.Has("cursor") {
+			return all
+		}
+		if query = "&cursor=" + page.Text("cursor"); len(all) > 100 {
+			a.t.Fatalf("%s has no end: %v", path, all)
+		}
+	}
 }
 
 // want checks the status of an answer that is no problem.
@@ -238,16 +256,7 @@ func TestAPIChannels(t *testing.T) {
 	// Pages add up to the whole, whatever their size.
 	all := []string{"kept/n0", "kept/n1", "kept/n2", "kept/n3", "kept/n4", "plain/one"}
 	for limit := 1; limit <= 7; limit++ {
-		var got []string
-		for path := fmt.Sprintf("/channels?limit=%d", limit); path != ""; {
-			a := api.get(path).want(200)
-			for _, entry := range a.List("channels") {
-				got = append(got, M(entry.(map[string]any)).Text("channel"))
-			}
-			if path = ""; a.Has("cursor") {
-				path = fmt.Sprintf("/channels?limit=%d&cursor=%s", limit, a.Text("cursor"))
-			}
-		}
+		got := api.pages("/channels?limit="+strconv.Itoa(limit), "channels", "channel")
 		if strings.Join(got, " ") != strings.Join(all, " ") {
 			t.Errorf("in pages of %d: %v", limit, got)
 		}

@@ -34,7 +34,7 @@ type metric struct {
 	kind prometheus.ValueType
 }
 
-// described are all metrics, for Describe.
+// described are all metrics, for Describe. It is complete, and constant, before anything runs.
 var described []*prometheus.Desc
 
 // describe makes a metric; the first of its labels is the hub.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
+	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -141,10 +143,21 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 	api.delete("/connections/" + clients[0].Welcome.Text("connection_id")).want(204)
 	clients[0].Closed()
 	until(clients[1], "it is gone", func() bool { return hubOf(t, "default").Stats().Connections == 3 })
+	for _, c := range clients[1:3] {
+		c.AskFor("unsubscription_confirmed", M{"type": "unsubscribe", "channel": "small/x"})
+	}
 	expect(t, "in the end", s.metrics("default"), map[string]float64{
+		"channels_total": 1, "subscriptions": 2,
 		`connections_refused_total{reason="hub_full"}`: 1, `connections_closed_total{code="4100"}`: 1, "connections_total": 10, "connections_active": 3,
 	})
 	expect(t, "the other hub", s.metrics("b"), map[string]float64{"connections_total": 0, "messages_published_total": 0})
+	told := slices.Collect(maps.Keys(s.metrics("default")))
+	for name := range neuroquantumws.Metrics() {
+		plain := regexp.MustCompile("^" + strings.TrimPrefix(name, metricsPrefix) + "(_bucket|_sum|_count)?({|$)")
+		if !slices.ContainsFunc(told, plain.MatchString) {
+			t.Errorf("%s is not told", name)
+		}
+	}
 }
 
 // TestMetricsOfLosses: what a slow client loses is counted by the policy, and told by as many gaps.

@@ -40,6 +40,9 @@ func TestSilentConnectionsHaveNoGoroutine(t *testing.T) {
 	for _, c := range conns {
 		parked(t, c)
 	}
+	if n := h.Stats().Parked; n != 50 {
+		t.Errorf("%d connections are counted as parked", n)
+	}
 	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+1 }) // the poller's
 	for round := range 3 {
 		for i, p := range peers {
@@ -112,6 +115,9 @@ func TestEndsWhileParked(t *testing.T) {
 			<-r.closed
 			p.Close()
 			ended(t, h)
+			if n := h.Stats().Parked; n != 0 {
+				t.Errorf("%d connections are counted as parked", n)
+			}
 		})
 	}
 }
