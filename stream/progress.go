@@ -207,6 +207,7 @@ func (s *stream) info(now time.Time) Info {
 		ConnectionID: s.group.owner.ConnectionID,
 		User:         s.group.owner.User,
 		Query:        s.name,
+		Watch:        s.watch != nil,
 		Status:       status.Status,
 		Progress:     status.Progress,
 		Rows:         status.Rows,
