@@ -21,6 +21,7 @@ type configuration struct {
 	settings *hub.Settings
 	session  *session.Config
 	feeds    []live.Replay // without Publish and Log
+	watches  map[string]watched
 }
 
 // hubs holds the hubs of this process by their names, counted by the handlers that use them. This is what lets connections and
@@ -54,7 +55,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		if err != nil {
 			return nil, err
 		}
-		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Log: steady}}
+		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Live: live.NewEngine(steady), Log: steady}}
 		p.env.Config.Store(c.session)
 		p.events = newEvents(h, steady)
 		return p, nil
@@ -80,6 +81,7 @@ func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	}
 	p.log.swap(log.Core())
 	p.hub.Configure(c.settings)
+	p.env.Live.Configure(p.watches(c.watches)) // first, so that who asks for a query that is new can watch it
 	p.env.Config.Store(c.session)
 	p.endFeedsLocked()
 	if len(c.feeds) == 0 {
@@ -138,6 +140,7 @@ func (p *pooledHub) Destruct() error {
 	p.events.close()
 	p.drain(0)
 	<-p.drained
+	p.env.Live.Close()
 	return p.hub.Close(context.Background())
 }
 

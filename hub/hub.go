@@ -33,6 +33,7 @@ type Hub struct {
 	queued   atomic.Int64 // bytes waiting for all connections
 	lastShed atomic.Int64 // unix nanoseconds of the last look for the slowest connections
 	stats    counters
+	taps     atomic.Pointer[[]*tap] // nil where there are none
 	presence *presence
 
 	drained chan struct{} // closed when all that was there at the beginning of the draining has ended
@@ -102,6 +103,7 @@ func (h *Hub) deliver(m *Message) {
 	for _, s := range h.shards {
 		s.post(letter{message: m})
 	}
+	h.tell(m)
 }
 
 // Publish puts a message into the order and so on its way to the subscribers. The channel's name and the data must have been

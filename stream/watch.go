@@ -10,12 +10,12 @@ import (
 // Live is a result that is kept true. Its methods are safe for concurrent use.
 type Live interface {
 	// Begin waits for the result as it is after the call, or in the case of one that is kept up to date already, as it is. Its error is
-	// why there is none.
-	Begin(ctx context.Context) (*Version, error)
+	// why there is none. The Failure is the last that there was.
+	Begin(ctx context.Context) (*Version, Failure, error)
 	// Newest is the result as it is known.
 	Newest() *Version
-	// Changes are what leads from a revision to that of Newest. ok is false where that is not known (any more).
-	Changes(revision int64) (changes []Change, ok bool)
+	// Changes are what leads from a revision to the newest. ok is false where that is not known (any more).
+	Changes(revision int64) (changes []Change, newest int64, ok bool)
 	// Wait waits until there is something newer than the revision, or another failure than that of the given number: keeping up failed,
 	// and is tried again. Its error is why the result is not kept any more.
 	Wait(ctx context.Context, revision int64, failures int) (Failure, error)
@@ -35,7 +35,8 @@ type LiveRow struct {
 	Key, Text []byte // JSON
 }
 
-// Change is what became of a row.
+// Change is what became of a row. Revisions are even. An odd one stands within changes that were conflated: a client that has got so far
+// and no further has a result that never was, and cannot go on from there.
 type Change struct {
 	Revision int64
 	Op       string // protocol.OpInsert and so on
@@ -61,12 +62,12 @@ type Watch struct {
 // follow is the run of a watch: the result, and then what becomes of it, until the stream is stopped.
 func (s *stream) follow() error {
 	live := s.watch.Live
-	version, err := live.Begin(s.ctx)
+	version, failed, err := live.Begin(s.ctx)
 	if err != nil {
 		return err
 	}
 	revision := s.watch.Revision
-	_, known := live.Changes(revision)
+	_, _, known := live.Changes(revision)
 	s.goesOn = revision >= 0 && known
 	rows := int64(len(version.Rows))
 	if err := s.tellStarted(version.Columns, rows, KindExact); err != nil {
@@ -84,7 +85,7 @@ func (s *stream) follow() error {
 		}
 		revision = version.Revision
 	}
-	for failures := 0; ; {
+	for failures := failed.Number; ; {
 		failed, err := live.Wait(s.ctx, revision, failures)
 		if err != nil {
 			return err
@@ -103,7 +104,7 @@ func (s *stream) follow() error {
 
 // catchUp sends what has changed since a revision, and gives that which the client has then.
 func (s *stream) catchUp(live Live, revision int64) (int64, error) {
-	changes, known := live.Changes(revision)
+	changes, newest, known := live.Changes(revision)
 	if !known {
 		version := live.Newest()
 		if err := s.tellReset(); err != nil {
@@ -120,12 +121,11 @@ func (s *stream) catchUp(live Live, revision int64) (int64, error) {
 		if err := s.send(s.buf); err != nil {
 			return 0, err
 		}
-		revision = c.Revision
 	}
 	if cap(s.buf) > maxBatchBytes {
 		s.buf = nil
 	}
-	return revision, nil
+	return newest, nil
 }
 
 func (s *stream) tellReset() error {
@@ -166,7 +166,7 @@ func (s *stream) sendVersion(v *Version) error {
 }
 
 // Conflate makes one change of those to the same key: what leads from before the first to behind the last. The order is that of the
-// last ones.
+// last ones. It gives changes themselves where there is nothing to conflate.
 func Conflate(changes []Change) []Change {
 	first := make(map[string]string, len(changes)) // operation by key
 	last := make(map[string]int, len(changes))
@@ -197,7 +197,11 @@ func Conflate(changes []Change) []Change {
 		default:
 			continue // it came and went
 		}
+		c.Revision--
 		out = append(out, c)
+	}
+	if n := len(out); n > 0 {
+		out[n-1].Revision = changes[len(changes)-1].Revision
 	}
 	return slices.Clip(out)
 }
