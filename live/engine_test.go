@@ -519,6 +519,9 @@ func TestChangesAgainstModel(t *testing.T) {
 						c.rows[key] = string(change.Row.Text)
 					}
 				}
+				if len(changes) > 0 && last != newest {
+					t.Fatalf("who has got all is at %d, not at %d", last, newest)
+				}
 				c.revision = newest
 				if want := fresh(); !maps.Equal(c.rows, want.rows) {
 					t.Fatalf("got %v, want %v", c.rows, want.rows)
