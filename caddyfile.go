@@ -30,8 +30,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // later are the options of the contract that this version does not have. They are refused by name, so that nobody takes one for a
 // misspelling, or believes that it works.
 var later = map[string]bool{
-	"max_watches": true,
-	"watch":       true, "table": true, "on": true,
+	"table": true,
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -46,6 +45,8 @@ var later = map[string]bool{
 //		max_streams              <number>
 //		max_streams_per_user     <number>
 //		max_streams_total        <number>
+//		max_watches              <number>
+//		max_watches_total        <number>
 //		rate_limit               <messages per second> [<burst>]
 //		heartbeat                <interval> <timeout>
 //		idle_timeout             <duration>
@@ -103,6 +104,13 @@ var later = map[string]bool{
 //			total        none|estimate|exact
 //			max_duration <duration>
 //			allow        <terms...>
+//			watch {
+//				key      <columns...>
+//				on       table|channel|notify <name>
+//				every    <interval>
+//				debounce <duration>
+//				max_rows <number>
+//			}
 //		}
 //		feed <name> {
 //			source  <name>
@@ -144,7 +152,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // repeatable options may stand more than once: each names another thing. In a query or feed there is one source.
 var repeatable = map[bool]map[string]bool{
 	true:  {"channel": true, "source": true, "query": true, "feed": true, "metadata": true, "allow_raw_sql": true}, // in the directive
-	false: {"allow": true, "param": true, "bind": true},                                                            // in its blocks
+	false: {"allow": true, "param": true, "bind": true, "on": true},                                                // in its blocks
 }
 
 // options reads a block whose options may each stand once. option reads one and tells whether it exists.
@@ -175,6 +183,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 		"max_connections": &h.MaxConnections, "max_connections_per_ip": &h.MaxConnectionsPerIP,
 		"max_connections_per_user": &h.MaxConnectionsPerUser, "max_subscriptions": &h.MaxSubscriptions, "max_streams": &h.MaxStreams,
 		"max_streams_per_user": &h.MaxStreamsPerUser, "max_streams_total": &h.MaxStreamsTotal,
+		"max_watches": &h.MaxWatches, "max_watches_total": &h.MaxWatchesTotal,
 	}
 	sizes := map[string]*int64{
 		"max_message_size": &h.MaxMessageSize, "max_queued": &h.MaxQueued, "max_history": &h.MaxHistory,

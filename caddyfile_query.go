@@ -51,6 +51,8 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 		return true, args(d, text(&q.Body))
 	case "param":
 		return true, q.unmarshalParam(d)
+	case "watch":
+		return true, q.unmarshalWatch(d)
 	case "bind":
 		p := stream.Param{Type: stream.TypeText}
 		if err := args(d, text(&p.Name), text(&p.Bind)); err != nil {
@@ -84,6 +86,54 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 		return true, checkTerms(d, terms)
 	}
 	return false, nil
+}
+
+func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("watch: it takes a block and no arguments")
+	}
+	w := new(WatchOptions)
+	err := options(d, 2, func(d *caddyfile.Dispenser, option string) (bool, error) {
+		switch option {
+		case "key":
+			w.Key = d.RemainingArgs()
+			if len(w.Key) == 0 {
+				return true, d.ArgErr()
+			}
+			return true, nil
+		case "on":
+			var kind, name string
+			if err := args(d, text(&kind), text(&name)); err != nil {
+				return true, err
+			}
+			switch kind {
+			case "table":
+				w.On = append(w.On, WatchTrigger{Table: name})
+			case "channel":
+				w.On = append(w.On, WatchTrigger{Channel: name})
+			case "notify":
+				w.On = append(w.On, WatchTrigger{Notify: name})
+			default:
+				return true, d.Errf("on: unknown kind %s: use table, channel or notify", kind)
+			}
+			return true, nil
+		case "every":
+			return true, args(d, duration(&w.Every))
+		case "debounce":
+			return true, args(d, duration(&w.Debounce))
+		case "max_rows":
+			return true, args(d, number(&w.MaxRows))
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.check(); err != nil {
+		return d.Err(err.Error())
+	}
+	q.Watch = w
+	return nil
 }
 
 func (q *Query) unmarshalParam(d *caddyfile.Dispenser) error {

@@ -156,6 +156,8 @@ type Query struct {
 	MaxDuration caddy.Duration `json:"max_duration,omitempty"`
 	// Who may run it: anyone, authenticated, user:NAME or role:NAME; one that holds is enough. Default: nobody.
 	Allow []string `json:"allow,omitempty"`
+	// Lets those who may run it watch it too. Default: it cannot be watched.
+	Watch *WatchOptions `json:"watch,omitempty"`
 }
 
 // Feed replays the rows of a query into channels, again from the beginning after the last.
@@ -244,6 +246,7 @@ func checkLimits(h *Handler, s *hub.Settings) error {
 		"max_connections": int64(h.MaxConnections), "max_connections_per_ip": int64(h.MaxConnectionsPerIP),
 		"max_connections_per_user": int64(h.MaxConnectionsPerUser), "max_message_size": h.MaxMessageSize,
 		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams),
+		"max_watches": int64(h.MaxWatches), "max_watches_total": int64(h.MaxWatchesTotal),
 		"max_streams_per_user": int64(h.MaxStreamsPerUser), "max_streams_total": int64(h.MaxStreamsTotal), "max_queued": h.MaxQueued,
 		"max_history": h.MaxHistory, "idle_timeout": int64(h.IdleTimeout), "write_timeout": int64(h.WriteTimeout),
 		"auth_timeout": int64(h.AuthTimeout), "drain": int64(h.Drain),
@@ -337,6 +340,7 @@ func (h *Handler) streamOptions() (stream.Options, error) {
 	o := stream.Options{
 		MaxStreams:        orDefault(h.MaxStreams, defaultMaxStreams),
 		MaxStreamsPerUser: h.MaxStreamsPerUser, MaxStreamsTotal: h.MaxStreamsTotal,
+		MaxWatches: h.MaxWatches, MaxWatchesTotal: h.MaxWatchesTotal,
 		Throttle: flow.DefaultThrottle(),
 	}
 	if s := h.Stream; s != nil {

@@ -40,8 +40,6 @@ func TestBadMessagesAreAnswered(t *testing.T) {
 		{`{"type":"fly","id":"a"}`, "UNKNOWN_TYPE", "a"},
 		{`{"type":"PING","id":"a"}`, "UNKNOWN_TYPE", "a"},
 		{`{"type":"welcome","id":"a"}`, "UNKNOWN_TYPE", "a"},
-		{`{"type":"watch","query":"q","id":"a"}`, "UNKNOWN_TYPE", "a"},
-		{`{"type":"unwatch","stream_id":"q","id":"a"}`, "UNKNOWN_TYPE", "a"},
 		{`{"type":"presence","channel":"q","id":"a"}`, "FORBIDDEN", "a"},
 		{`{"type":"presence","channel":"q/*","id":"a"}`, "INVALID_CHANNEL", "a"},
 		{`{"type":"subscribe","channel":"q","presence":true,"id":"a"}`, "FORBIDDEN", "a"},

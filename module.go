@@ -54,6 +54,10 @@ type Handler struct {
 	MaxStreamsPerUser int `json:"max_streams_per_user,omitempty"`
 	// Query streams of the hub at once; beyond: LIMIT_EXCEEDED. Default: 5000.
 	MaxStreamsTotal int `json:"max_streams_total,omitempty"`
+	// Live queries that a connection may watch at once; beyond: LIMIT_EXCEEDED. Default: 32.
+	MaxWatches int `json:"max_watches,omitempty"`
+	// Live queries that are watched in the hub at once; beyond: LIMIT_EXCEEDED. Default: 50000.
+	MaxWatchesTotal int `json:"max_watches_total,omitempty"`
 	// How many messages a client may send; beyond: RATE_LIMITED.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 	// How dead clients are found.
@@ -245,6 +249,7 @@ func (h *Handler) loadSources(ctx caddy.Context) (map[string]stream.Source, erro
 
 func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
 	queries := make([]*stream.Query, 0, len(h.Query))
+	c.watches = make(map[string]watched)
 	for name, q := range h.Query {
 		if err := stream.ValidateParams(q.Param); err != nil {
 			return fmt.Errorf("query %s: %w", name, err)
@@ -268,10 +273,16 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 			terms = append(terms, term)
 		}
 		c.session.QueryAccess[name] = terms
-		queries = append(queries, &stream.Query{
+		query := &stream.Query{
 			Name: name, Source: q.Source, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
 			Int64Strings: q.Int64 == int64String,
-		})
+		}
+		queries = append(queries, query)
+		if q.Watch != nil {
+			if c.watches[name], err = q.Watch.prepareWatch(ctx, query, sources[q.Source]); err != nil {
+				return fmt.Errorf("query %s: %w", name, err)
+			}
+		}
 	}
 	var err error
 	c.session.Catalog, err = stream.NewCatalog(queries...)

@@ -22,6 +22,7 @@ type configuration struct {
 	settings *hub.Settings
 	session  *session.Config
 	feeds    []live.Replay // without Publish and Log
+	watches  map[string]watched
 }
 
 // hubs holds the hubs of this process by their names, counted by the handlers that use them. This is what lets connections and
@@ -58,7 +59,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		if err != nil {
 			return nil, err
 		}
-		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Log: steady}}
+		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Live: live.NewEngine(steady), Log: steady}}
 		p.env.Config.Store(c.session)
 		p.env.Revocations = &p.revocations
 		p.events = newEvents(h, steady)
@@ -99,6 +100,7 @@ func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	}
 	p.log.swap(log.Core())
 	p.hub.Configure(c.settings)
+	p.env.Live.Configure(p.watches(c.watches)) // first, so that who asks for a query that is new can watch it
 	p.env.Config.Store(c.session)
 	p.endFeedsLocked()
 	if len(c.feeds) == 0 {
@@ -157,6 +159,7 @@ func (p *pooledHub) Destruct() error {
 	p.events.close()
 	p.drain(0)
 	<-p.drained
+	p.env.Live.Close()
 	return p.hub.Close(context.Background())
 }
 

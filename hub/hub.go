@@ -35,6 +35,7 @@ type Hub struct {
 	stats    counters
 	names    names // that have subscribers
 	sampler  sampler
+	taps     atomic.Pointer[[]*tap] // nil where there are none
 	presence *presence
 	warnings warnings
 
@@ -100,6 +101,7 @@ func (h *Hub) deliver(m *Message) {
 	for _, s := range h.shards {
 		s.post(letter{message: m})
 	}
+	h.tell(m)
 }
 
 // Publish puts a message into the order and so on its way to the subscribers. The channel's name and the data must have been

@@ -44,7 +44,8 @@ type Position struct {
 // Resume is a place in a query stream of an earlier connection.
 type Resume struct {
 	StreamID string
-	Batch    int64 // the last batch that the client has; -1 where it has none
+	Batch    int64 // stream_query: the last batch that the client has; -1 where it has none
+	Revision int64 // watch: the last revision that the client has; -1 where it has none
 }
 
 // Request is a client's message. Type and ID are always set as far as they could be read; of the others those that the type
@@ -62,14 +63,14 @@ type Request struct {
 	Data jsontext.Value // publish; compact enough to hold no line break
 	Key  string         // publish
 
-	Query     string         // stream_query
+	Query     string         // stream_query, watch
 	Source    string         // stream_query: where a client's own statement runs
-	Params    jsontext.Value // stream_query: an object
-	BatchSize int            // stream_query
-	Credits   int            // stream_query; also batches of credit
-	Format    string         // stream_query
-	Resume    *Resume        // stream_query; Query is then empty where the client did not repeat it
-	StreamID  string         // credit, cancel_query, query_status
+	Params    jsontext.Value // stream_query, watch: an object
+	BatchSize int            // stream_query, watch
+	Credits   int            // stream_query, watch; also batches of credit
+	Format    string         // stream_query, watch
+	Resume    *Resume        // stream_query, watch; of stream_query Query is then empty where the client did not repeat it
+	StreamID  string         // credit, cancel_query, query_status, unwatch
 
 	Token string // authenticate
 }
@@ -221,7 +222,7 @@ func (r *Request) fill(m *members) (err *Error) {
 		r.Limit, err = m.integer("limit", m.limit)
 	case TypePresence:
 		err = r.oneChannel(m)
-	case TypeStreamQuery:
+	case TypeStreamQuery, TypeWatch:
 		return r.fillQuery(m)
 	case TypeCredit:
 		if r.Credits, err = m.integer("batches", m.batches); err != nil {
@@ -231,11 +232,11 @@ func (r *Request) fill(m *members) (err *Error) {
 			return Errorf(InvalidMessage, `"batches" must be a positive integer`)
 		}
 		return r.fillStreamID(m)
-	case TypeCancelQuery, TypeQueryStatus:
+	case TypeCancelQuery, TypeQueryStatus, TypeUnwatch:
 		return r.fillStreamID(m)
 	case TypeAuthenticate:
 		r.Token, err = m.required("token", m.token)
-	case TypeWatch, TypeUnwatch, TypePing, TypePong, TypeMessage:
+	case TypePing, TypePong, TypeMessage:
 	default:
 		return Errorf(UnknownType, "this message type is not known")
 	}
@@ -298,7 +299,7 @@ func (r *Request) fillQuery(m *members) (err *Error) {
 	if r.Resume, err = readResume(m.resume); err != nil {
 		return err
 	}
-	if r.Resume == nil || m.query != nil {
+	if r.Resume == nil || m.query != nil || r.Type == TypeWatch {
 		if r.Query, err = m.required("query", m.query); err != nil {
 			return err
 		}

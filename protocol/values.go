@@ -194,7 +194,7 @@ func readResume(v jsontext.Value) (*Resume, *Error) {
 	if isNull(v) {
 		return nil, nil
 	}
-	resume := Resume{Batch: -1}
+	resume := Resume{Batch: -1, Revision: -1}
 	err := readMembers(v, func(name string, value jsontext.Value) bool {
 		var wrong *Error
 		var notNumber error
@@ -203,11 +203,13 @@ func readResume(v jsontext.Value) (*Resume, *Error) {
 			resume.StreamID, wrong = unquote("stream_id", value)
 		case name == "batch_number" && !isNull(value):
 			resume.Batch, notNumber = strconv.ParseInt(string(value), 10, 64)
+		case name == "revision" && !isNull(value):
+			resume.Revision, notNumber = strconv.ParseInt(string(value), 10, 64)
 		}
 		return wrong == nil && notNumber == nil
 	})
-	if err != nil || resume.StreamID == "" || resume.Batch < -1 {
-		return nil, Errorf(InvalidMessage, `"resume" must be an object with "stream_id" (a string) and "batch_number" (an integer)`)
+	if err != nil || resume.StreamID == "" || resume.Batch < -1 || resume.Revision < -1 {
+		return nil, Errorf(InvalidMessage, `"resume" must be an object with "stream_id" (a string) and "batch_number" or "revision" (an integer)`)
 	}
 	return &resume, nil
 }

@@ -26,21 +26,68 @@ func (s *Session) streamQuery(req protocol.Request) {
 		s.fail(req, "", s.presentable(err))
 		return
 	}
+	ask, err := s.ask(req, query)
+	if err != nil {
+		s.fail(req, "", s.presentable(err))
+		return
+	}
+	ask.Resume = resume
+	s.check(req, s.streams.Start(ask))
+}
+
+// ask makes a stream's request of the client's; the error is a *protocol.Error.
+func (s *Session) ask(req protocol.Request, query *stream.Query) (stream.Request, error) {
 	ask := stream.Request{
 		ID: req.ID, Query: query, QueryName: req.Query, Params: req.Params, Bound: s.bound[req.Query], Format: req.Format,
-		Resume: resume, Options: s.config.Streams,
+		Options: s.config.Streams,
 	}
 	switch {
 	case req.BatchSize == 0:
-		s.fail(req, "", protocol.Errorf(protocol.InvalidParams, `"batch_size" must be at least 1`))
-		return
+		return ask, protocol.Errorf(protocol.InvalidParams, `"batch_size" must be at least 1`)
 	case req.BatchSize > 0:
 		ask.BatchSize = req.BatchSize
 	}
 	if req.Credits >= 0 {
 		ask.Credits = &req.Credits
 	}
+	return ask, nil
+}
+
+// watch follows a query whose result is kept true.
+func (s *Session) watch(req protocol.Request) {
+	ask, err := s.askToWatch(req)
+	if err != nil {
+		s.fail(req, "", s.presentable(err))
+		return
+	}
+	if req.Resume != nil {
+		ask.Watch.StreamID, ask.Watch.Revision = req.Resume.StreamID, req.Resume.Revision
+	}
 	s.check(req, s.streams.Start(ask))
+}
+
+// askToWatch is ask for a query that is configured to be watched.
+func (s *Session) askToWatch(req protocol.Request) (ask stream.Request, err error) {
+	query, err := s.config.Catalog.Lookup(req.Query)
+	if err != nil {
+		return ask, err
+	}
+	if !s.config.QueryAccess[req.Query].Allow(s.conn.Identity()) {
+		return ask, forbiddenQuery()
+	}
+	if ask, err = s.ask(req, query); err != nil {
+		return ask, err
+	}
+	if req.Format == stream.FormatArrays {
+		return ask, protocol.Errorf(protocol.InvalidParams, "the rows of a watched query are objects")
+	}
+	args, err := stream.Bind(query.Params, req.Params, ask.Bound)
+	if err != nil {
+		return ask, err
+	}
+	ask.Watch = &stream.Watch{Revision: -1}
+	ask.Watch.Live, err = s.env.Live.Watch(req.Query, args, s.conn.Identity().User)
+	return ask, err
 }
 
 func (s *Session) queryStatus(req protocol.Request) {

@@ -21,7 +21,7 @@ func (s *Session) findQuery(req protocol.Request) (*stream.Query, error) {
 	query, err := s.config.Catalog.Lookup(req.Query)
 	if err == nil {
 		if !s.config.QueryAccess[req.Query].Allow(s.conn.Identity()) {
-			return nil, protocol.Errorf(protocol.Forbidden, "this query is not open to you")
+			return nil, forbiddenQuery()
 		}
 		return query, nil
 	}
@@ -39,4 +39,8 @@ func (s *Session) mayRun(query string, id *access.Identity) bool {
 		return s.config.QueryAccess[query].Allow(id)
 	}
 	return slices.ContainsFunc(s.config.RawSQL, func(raw RawSQL) bool { return raw.Allow.Allow(id) })
+}
+
+func forbiddenQuery() error {
+	return protocol.Errorf(protocol.Forbidden, "this query is not open to you")
 }

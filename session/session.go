@@ -14,6 +14,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -38,6 +39,7 @@ type Config struct {
 type Env struct {
 	Hub      *hub.Hub
 	Streams  *stream.Registry
+	Live     *live.Engine
 	Config   atomic.Pointer[Config]
 	Log      *zap.Logger
 	Counters Counters
@@ -182,10 +184,14 @@ func (s *Session) handle(req protocol.Request) {
 		s.presence(req)
 	case protocol.TypeStreamQuery:
 		s.streamQuery(req)
+	case protocol.TypeWatch:
+		s.watch(req)
 	case protocol.TypeCredit:
 		s.check(req, s.streams.Credit(req.StreamID, req.Credits))
 	case protocol.TypeCancelQuery:
 		s.check(req, s.streams.Cancel(req.StreamID, req.ID, "cancelled by the client"))
+	case protocol.TypeUnwatch:
+		s.check(req, s.streams.Cancel(req.StreamID, req.ID, "no longer watched"))
 	case protocol.TypeQueryStatus:
 		s.queryStatus(req)
 	case protocol.TypePing:
@@ -193,8 +199,6 @@ func (s *Session) handle(req protocol.Request) {
 	case protocol.TypePong, protocol.TypeMessage:
 	case protocol.TypeAuthenticate:
 		s.authenticate(req)
-	default: // watch, unwatch: known to the protocol, not to this version
-		s.fail(req, "", protocol.Errorf(protocol.UnknownType, "this server does not offer %q", req.Type))
 	}
 }
 

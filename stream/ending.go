@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 
 	"go.uber.org/zap"
 
@@ -148,42 +147,4 @@ func (s *stream) log() *zap.Logger {
 		zap.String("connection_id", s.owner.ConnectionID),
 		zap.String("user", s.owner.User),
 	)
-}
-
-// rowKeys is what stands before each value of a row: the opening or a comma, and in objects the column's name.
-func rowKeys(names []string, arrays bool) [][]byte {
-	keys := make([][]byte, len(names))
-	for i, name := range names {
-		switch {
-		case arrays && i == 0:
-			keys[i] = []byte("[")
-		case arrays:
-			keys[i] = []byte(",")
-		case i == 0:
-			keys[i] = append(AppendText([]byte("{"), name), ':')
-		default:
-			keys[i] = append(AppendText([]byte(","), name), ':')
-		}
-	}
-	return keys
-}
-
-// uniqueNames gives the columns' names, those that stand before unchanged and every further one of the same name with a number that
-// makes it differ from all: a, a_2, a_3.
-func uniqueNames(columns []Column) []string {
-	taken := make(map[string]bool, len(columns))
-	for _, c := range columns {
-		taken[c.Name] = true
-	}
-	names := make([]string, len(columns))
-	seen := make(map[string]bool, len(columns))
-	for i, c := range columns {
-		name := c.Name
-		for n := 2; seen[c.Name] && taken[name]; n++ {
-			name = fmt.Sprintf("%s_%d", c.Name, n)
-		}
-		seen[c.Name], taken[name] = true, true
-		names[i] = name
-	}
-	return names
 }

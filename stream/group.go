@@ -54,10 +54,16 @@ func (r *Registry) NewGroup(owner Owner, sender Sender) *Group {
 // one ending. A request that is refused is a *protocol.Error (QUERY_NOT_FOUND, INVALID_PARAMS, INVALID_STREAM_ID, LIMIT_EXCEEDED), and
 // nothing is sent for it; a closed Group gives ErrSenderClosed. A stream to be resumed that still runs on another connection, which the
 // server does not know to be gone, is taken over.
-func (g *Group) Start(req Request) error {
+func (g *Group) Start(req Request) (err error) {
+	if req.Watch != nil {
+		defer func() {
+			if err != nil {
+				req.Watch.Live.Leave()
+			}
+		}()
+	}
 	var from *remains
 	if req.Resume != nil {
-		var err error
 		if from, err = g.registry.remainsOf(req.Resume.StreamID, g.owner.User); err != nil {
 			return err
 		}
@@ -81,14 +87,18 @@ func (g *Group) Start(req Request) error {
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch limit := s.options.MaxStreams; {
+	limit, kind := s.options.MaxStreams, "run"
+	if s.watch != nil {
+		limit, kind = s.options.MaxWatches, "be watched"
+	}
+	switch {
 	case g.closed:
 		return ErrSenderClosed
 	case g.running[s.id] != nil:
 		return protocol.Errorf(protocol.InvalidStreamID, "this query runs on this connection")
 	// A stream's place is free before its client hears of the ending, so the endings that wait are bounded by themselves.
-	case len(g.running) >= limit || g.lingering >= limit:
-		return protocol.Errorf(protocol.LimitExceeded, "at most %d queries may run at once on a connection", limit)
+	case g.countLocked(s.watch != nil) >= limit || g.lingering >= limit:
+		return protocol.Errorf(protocol.LimitExceeded, "at most %d queries may %s at once on a connection", limit, kind)
 	}
 	if err := g.registry.add(s); err != nil {
 		return err
@@ -100,6 +110,16 @@ func (g *Group) Start(req Request) error {
 	g.wg.Add(1)
 	go s.run()
 	return nil
+}
+
+// countLocked is how many watches run, or how many other streams.
+func (g *Group) countLocked(watches bool) (n int) {
+	for _, s := range g.running {
+		if (s.watch != nil) == watches {
+			n++
+		}
+	}
+	return n
 }
 
 // Credit grants a stream more batches, at least 1. It does nothing for a stream that runs without credit or has ended lately. Its

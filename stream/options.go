@@ -27,6 +27,10 @@ type Options struct {
 	MaxStreamsPerUser int
 	// MaxStreamsTotal is how many streams all connections together may run at once. Default: 5,000.
 	MaxStreamsTotal int
+	// MaxWatches is how many live queries a connection may watch at once, beside its streams. Default: 32.
+	MaxWatches int
+	// MaxWatchesTotal is how many live queries all connections together may watch at once. Default: 50,000.
+	MaxWatchesTotal int
 	// Throttle slows down streams without credit. Default: flow.DefaultThrottle.
 	Throttle flow.Throttle
 }
@@ -41,6 +45,8 @@ func (o Options) WithDefaults() Options {
 	o.MaxStreams = orDefault(o.MaxStreams, 8)
 	o.MaxStreamsPerUser = orDefault(o.MaxStreamsPerUser, 200)
 	o.MaxStreamsTotal = orDefault(o.MaxStreamsTotal, 5000)
+	o.MaxWatches = orDefault(o.MaxWatches, 32)
+	o.MaxWatchesTotal = orDefault(o.MaxWatchesTotal, 50_000)
 	o.Throttle = orDefault(o.Throttle, flow.DefaultThrottle())
 	return o
 }
@@ -57,7 +63,8 @@ func orDefault[T comparable](v, standard T) T {
 func (o Options) Validate() error {
 	o = o.WithDefaults()
 	switch {
-	case o.BatchSize < 0 || o.MaxBatchSize < 0 || o.MaxStreams < 0 || o.MaxStreamsPerUser < 0 || o.MaxStreamsTotal < 0:
+	case o.BatchSize < 0 || o.MaxBatchSize < 0 || o.MaxStreams < 0 || o.MaxStreamsPerUser < 0 || o.MaxStreamsTotal < 0 ||
+		o.MaxWatches < 0 || o.MaxWatchesTotal < 0:
 		return errors.New("batch sizes and the number of streams must be positive")
 	case o.BatchSize > o.MaxBatchSize:
 		return errors.New("the batch size is greater than the largest one allowed")
@@ -97,6 +104,9 @@ type Request struct {
 	// Resume goes on with a stream of an earlier connection of the same user, in batches and a format as it began; see
 	// Registry.Resumable for what it was. Default: nil, the query begins.
 	Resume *Resume
+	// Watch follows a result that is kept true in place of running Query, which then says what is watched. The stream has its Live from
+	// Start on, also where that fails. Default: nil.
+	Watch *Watch
 	// Options are the limits in force.
 	Options Options
 }
@@ -125,6 +135,7 @@ func (r *Request) prepare(from *remains) (*stream, error) {
 		batchSize: orDefault(r.BatchSize, options.BatchSize),
 		arrays:    r.Format == FormatArrays,
 		resume:    r.Resume,
+		watch:     r.Watch,
 		retired:   make(chan struct{}),
 		told:      make(chan struct{}),
 		pacer:     flow.Pacer{Throttle: options.Throttle},

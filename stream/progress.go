@@ -207,6 +207,7 @@ func (s *stream) info(now time.Time) Info {
 		ConnectionID: s.owner.ConnectionID,
 		User:         s.owner.User,
 		Query:        s.query.Name,
+		Watch:        s.watch != nil,
 		Status:       status.Status,
 		Progress:     status.Progress,
 		Rows:         status.Rows,

@@ -23,7 +23,8 @@ type Registry struct {
 
 	mu      sync.Mutex
 	running map[string]*stream // by id; from Start to the ending
-	users   map[string]int     // how many of them each user runs
+	watches int                // how many of them are watches
+	users   map[string]int     // how many of the others each user runs
 	shelf   shelf
 }
 
@@ -52,7 +53,8 @@ type Info struct {
 	ConnectionID string    `json:"connection_id"`
 	User         string    `json:"user,omitempty"`
 	Query        string    `json:"query"`
-	Status       string    `json:"status"` // initializing, streaming or paused
+	Watch        bool      `json:"watch,omitempty"` // it is watched, and ends only when the client says so
+	Status       string    `json:"status"`          // initializing, streaming or paused
 	Progress     *float64  `json:"progress"`
 	Rows         int64     `json:"rows_sent"`
 	Batches      int64     `json:"batches_sent"`
@@ -91,6 +93,13 @@ func (r *Registry) Totals() Totals {
 		Batches:   c.batches.Load(),
 		Bytes:     c.bytes.Load(),
 	}
+}
+
+// Watches is the number of running watches.
+func (r *Registry) Watches() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.watches
 }
 
 // List describes the running streams, the oldest first.
@@ -134,9 +143,12 @@ func (r *Registry) add(s *stream) error {
 			return notResumable()
 		}
 	}
+	if s.watch != nil {
+		return r.addWatchLocked(s)
+	}
 	if s.before == nil {
 		switch {
-		case len(r.running) >= s.options.MaxStreamsTotal:
+		case len(r.running)-r.watches >= s.options.MaxStreamsTotal:
 			r.counters.refused.Add(1)
 			return protocol.Errorf(protocol.LimitExceeded, "too many queries are running; try again later")
 		case user != "" && r.users[user] >= s.options.MaxStreamsPerUser:
@@ -159,16 +171,42 @@ func (r *Registry) add(s *stream) error {
 	return nil
 }
 
+// addWatchLocked is add for a watch. One that goes on with another has its id, unless that is taken; one that still runs on another
+// connection of the user's is stopped.
+func (r *Registry) addWatchLocked(s *stream) error {
+	if r.watches >= s.options.MaxWatchesTotal {
+		r.counters.refused.Add(1)
+		return protocol.Errorf(protocol.LimitExceeded, "too many queries are watched; try again later")
+	}
+	if id, ok := parseStreamID(s.watch.StreamID); ok && r.shelf.find(id, s.left.user) < 0 {
+		old := r.running[id]
+		if old != nil && old.watch != nil && old.left.user == s.left.user && old.group != s.group {
+			s.before = old
+		}
+		if old == nil || s.before != nil {
+			s.id, s.left.id = id, id
+		}
+	}
+	r.running[s.id] = s
+	r.watches++
+	r.counters.started.Add(1)
+	s.counted = r.metrics.of(s.query)
+	s.counted.started.Add(1)
+	return nil
+}
+
 // remove gives the place of s back, counts how it ended, and keeps what remains of it where it can be resumed and was not taken over.
 func (r *Registry) remove(s *stream, end *ending) {
 	r.mu.Lock()
 	if r.running[s.id] == s {
 		delete(r.running, s.id)
-		if end.keeps && (s.left.complete || s.left.trail.length() > 0) {
+		if s.watch == nil && end.keeps && (s.left.complete || s.left.trail.length() > 0) {
 			r.shelf.put(s.left, time.Now(), r.sweepShelf)
 		}
 	}
-	if user := s.owner.User; user != "" {
+	if s.watch != nil {
+		r.watches--
+	} else if user := s.owner.User; user != "" {
 		if r.users[user]--; r.users[user] == 0 {
 			delete(r.users, user)
 		}

@@ -195,7 +195,7 @@ func (s *stream) readOver(rows Rows, at mark) error {
 			}
 			return changed
 		}
-		buf = append(s.appendRow(buf, rows), ',')
+		buf = append(s.rows.Append(buf, rows), ',')
 		if len(buf) > maxKept {
 			s.text.Write(buf)
 			buf = buf[:0]

@@ -32,6 +32,13 @@ type Statement interface {
 	Query(ctx context.Context, run Run) (Rows, error)
 }
 
+// Impersonal tells whether a Statement gives the same rows to every user. A Statement that can says so by a method of that name; of
+// others it is not assumed.
+func Impersonal(s Statement) bool {
+	i, ok := s.(interface{ Impersonal() bool })
+	return ok && i.Impersonal()
+}
+
 // Run is what differs from one run of a Statement to the next.
 type Run struct {
 	// Args are the values of the params given to Prepare, in their order, bound by the driver and never spliced into the text.

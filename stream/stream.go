@@ -38,6 +38,7 @@ type stream struct {
 	batchSize int
 	arrays    bool
 	resume    *Resume       // nil: the query begins
+	watch     *Watch        // nil: the result ends
 	left      *remains      // what can be gone on with from another connection; once before has retired it is this stream's
 	before    *stream       // the same stream on another connection, which this one takes over; nil where there is none
 	retired   chan struct{} // closed once the database is idle and another may take over
@@ -54,7 +55,8 @@ type stream struct {
 
 	// Owned by run.
 	buf    []byte
-	keys   [][]byte     // what stands before each value of a row
+	rows   *RowEncoder
+	goesOn bool         // the client has a part of the result, and is told so
 	number int64        // of the next batch
 	text   maphash.Hash // over all rows that were sent, with a comma behind each
 	pacer  flow.Pacer
@@ -76,14 +78,19 @@ type stream struct {
 func (s *stream) run() {
 	defer s.group.release()
 	defer close(s.told)
+	if s.watch != nil {
+		defer s.watch.Live.Leave()
+	}
 	if s.before != nil {
 		<-s.before.retired // it was stopped
 		s.before = nil
 	}
-	deadline := time.AfterFunc(s.options.MaxDuration, func() {
-		s.stop(failure(protocol.QueryTimeout, "the query ran longer than %s", s.options.MaxDuration))
-	})
-	defer deadline.Stop()
+	if s.watch == nil {
+		deadline := time.AfterFunc(s.options.MaxDuration, func() {
+			s.stop(failure(protocol.QueryTimeout, "the query ran longer than %s", s.options.MaxDuration))
+		})
+		defer deadline.Stop()
+	}
 	s.stall = time.AfterFunc(s.options.StallTimeout, func() {
 		s.stop(failure(protocol.StreamError, "nothing was read and no credit granted for %s", s.options.StallTimeout).resumable())
 	})
@@ -113,10 +120,15 @@ func (s *stream) execute() (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if s.resume != nil {
+	switch {
+	case s.watch != nil:
+		return s.follow()
+	case s.resume != nil:
+		s.goesOn = true
 		return s.resumed()
+	default:
+		return s.runQuery(mark{})
 	}
-	return s.runQuery(mark{})
 }
 
 // runQuery runs the query and sends its rows but those that the client has, up to at.
@@ -138,13 +150,8 @@ func (s *stream) runQuery(at mark) (err error) {
 			err = closeErr
 		}
 	}()
-	columns := rows.Columns()
-	names := uniqueNames(columns)
-	s.keys = rowKeys(names, s.arrays)
-	s.left.columns = make([]protocol.QueryColumn, len(columns))
-	for i, c := range columns {
-		s.left.columns[i] = protocol.QueryColumn{Name: names[i], Type: c.Type}
-	}
+	s.rows = NewRowEncoder(rows.Columns(), s.arrays)
+	s.left.columns = s.rows.Columns()
 	total, kind := rows.Total()
 	if err := s.tellStarted(s.left.columns, total, kind); err != nil {
 		return err
@@ -173,7 +180,7 @@ func (s *stream) withProgress(f func() error) error {
 }
 
 func (s *stream) tellStarted(columns []protocol.QueryColumn, total int64, kind TotalKind) error {
-	started := protocol.QueryStarted{StreamID: s.id, Query: s.name, ID: s.request, Columns: columns, Resumed: s.resume != nil}
+	started := protocol.QueryStarted{StreamID: s.id, Query: s.name, ID: s.request, Columns: columns, Resumed: s.goesOn}
 	if started.TotalKind = string(kind); kind == KindExact || kind == KindEstimate {
 		started.Rows = &total
 	} else {
@@ -202,7 +209,7 @@ func (s *stream) sendRows(rows Rows) error {
 				buf = append(buf, ',')
 			}
 			start := len(buf)
-			buf = s.appendRow(buf, rows)
+			buf = s.rows.Append(buf, rows)
 			if len(buf)-start > maxRowBytes {
 				return protocol.Errorf(protocol.QueryFailed, "a row is longer than %d bytes", maxRowBytes)
 			}
@@ -255,23 +262,6 @@ func (s *stream) failed(rows Rows) error {
 		return err
 	}
 	return rows.Err()
-}
-
-func (s *stream) appendRow(dst []byte, rows Rows) []byte {
-	for i, key := range s.keys {
-		dst = append(dst, key...)
-		dst = rows.AppendValue(dst, i)
-	}
-	if s.arrays {
-		if len(s.keys) == 0 {
-			dst = append(dst, '[')
-		}
-		return append(dst, ']')
-	}
-	if len(s.keys) == 0 {
-		dst = append(dst, '{')
-	}
-	return append(dst, '}')
 }
 
 // sent counts a batch.

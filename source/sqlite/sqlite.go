@@ -38,7 +38,8 @@ type Source struct {
 	// BusyTimeout is how long a query waits for another process that holds a lock on the database. Default: 5s.
 	BusyTimeout caddy.Duration `json:"busy_timeout,omitempty"`
 
-	pool *pool
+	pool    *pool
+	changes stream.Trigger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -78,6 +79,7 @@ func (s *Source) Provision(caddy.Context) error {
 		return fmt.Errorf("SQLite database %s is not a file", path)
 	}
 	s.pool = newPool(s.MaxConnections, func(raw bool) (*conn, error) { return open(path, busyTimeout, raw) })
+	s.changes = stream.Share(s.watchFile)
 	c, err := s.pool.get(context.Background(), false)
 	if err != nil {
 		return fmt.Errorf("SQLite database %s: %w", path, err)
