@@ -32,7 +32,6 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // misspelling, or believes that it works.
 var later = map[string]bool{
 	"auth_timeout": true, "jwt": true, "allow_raw_sql": true,
-	"table": true,
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -91,6 +90,7 @@ var later = map[string]bool{
 //			}
 //			bind         <name> <placeholder>
 //			total        none|estimate|exact
+//			int64        number|string
 //			max_duration <duration>
 //			allow        <terms...>
 //			watch {
@@ -103,11 +103,15 @@ var later = map[string]bool{
 //		}
 //		feed <name> {
 //			source  <name>
-//			sql     <statement>
 //			publish <channel>
+//			table   <name> <columns...>
+//			int64   number|string
+//			sql     <statement>
 //			replay  <interval> [<rows>]
 //		}
 //	}
+//
+// A feed has either table and, if need be, int64, or sql and replay.
 //
 // Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated and user:NAME.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

@@ -45,6 +45,9 @@ type Source struct {
 	Role string `json:"role,omitempty"`
 	// Set are settings of the database that stand while a query runs, for row-level security. Default: none.
 	Set []Setting `json:"set,omitempty"`
+	// Publication is that of the database whose tables' changes are told: `on table` and feeds of tables need it. The login needs the
+	// attribute REPLICATION then. Default: none.
+	Publication string `json:"publication,omitempty"`
 	// FetchCursor makes queries run through a cursor that is read so many rows at a time. Default: 0, no cursor: rows come as the
 	// client takes them, and the database plans for all of them, in parallel where that pays.
 	FetchCursor int `json:"fetch_cursor,omitempty"`
@@ -57,6 +60,8 @@ type Source struct {
 	pool     *pool
 	settings []setting
 	types    *types
+	reader   *reader       // of the change feed; nil without a publication
+	feed     string        // its key
 	budget   time.Duration // for an exact number of rows
 	down     *atomic.Bool  // a Prepare did not reach the database: the others need not wait for it as well
 }
@@ -147,6 +152,13 @@ func (s *Source) Provision(ctx caddy.Context) error {
 		return err
 	}
 	s.pool = newPool(s.MaxConnections, config)
+	if s.Publication != "" {
+		key := s.Publication + " " + dsn
+		if s.reader, err = openReader(key, config, s.Publication); err != nil {
+			return err
+		}
+		s.feed = key
+	}
 	return nil
 }
 
@@ -182,6 +194,9 @@ func (s *Source) compileSettings() error {
 func (s *Source) Cleanup() error {
 	if s.pool != nil {
 		s.pool.close()
+	}
+	if s.reader != nil {
+		return closeReader(s.feed)
 	}
 	return nil
 }
