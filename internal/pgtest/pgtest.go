@@ -23,8 +23,8 @@ const patience = time.Minute
 
 // Server is a running server with the superuser postgres, who needs no password.
 type Server struct {
-	folder string
-	cmd    *exec.Cmd
+	folder, bin string
+	cmd         *exec.Cmd
 }
 
 // Start starts a server. It must be stopped.
@@ -38,8 +38,8 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{folder: folder}
-	if err := s.start(bin); err != nil {
+	s := &Server{folder: folder, bin: bin}
+	if err := s.initialize(); err != nil {
 		os.RemoveAll(folder)
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
@@ -61,18 +61,29 @@ func binaries() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-func (s *Server) start(bin string) error {
+func (s *Server) data() string { return filepath.Join(s.folder, "data") }
+
+// initialize makes a database and starts the server.
+func (s *Server) initialize() error {
 	attributes, err := s.serverUser()
 	if err != nil {
 		return err
 	}
-	data := filepath.Join(s.folder, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = s.folder, attributes
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", s.folder,
+	return s.Run()
+}
+
+// Run starts a server that Halt has ended.
+func (s *Server) Run() error {
+	attributes, err := s.serverUser()
+	if err != nil {
+		return err
+	}
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.folder,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical")
 	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, attributes
 	// A file, so that no goroutine of ours has to copy it.
@@ -139,6 +150,9 @@ func (s *Server) await() error {
 func (s *Server) DSN() string {
 	return "host=" + s.folder + " user=postgres dbname=postgres"
 }
+
+// Halt ends the server as a crash would, with all its connections; what was committed stays.
+func (s *Server) Halt() { s.kill() }
 
 // Stop ends the server, with all its connections, and removes its folder.
 func (s *Server) Stop() {

@@ -41,14 +41,14 @@ func (n *tableNames) match(table tableName, maybe bool) bool {
 	return false
 }
 
-// What the catalog says now may be newer than the change; a table that is gone by now is known by its own name.
+// What the catalog says now may be newer than the change. A table that is gone by now is known by its own name.
 const relationQuery = `
 with recursive t as (select oid, relkind, relreplident from pg_catalog.pg_class where oid = $1),
 up(oid) as (
 	select oid from t union select i.inhparent from up join pg_catalog.pg_inherits i on i.inhrelid = up.oid),
 down(oid) as (
 	select oid from t where relkind = 'p' union select i.inhrelid from down join pg_catalog.pg_inherits i on i.inhparent = down.oid)
-select n.nspname, c.relname, c.oid in (select oid from up), (select ` + keyOf + ` from t)
+select n.nspname, c.relname, c.oid in (select oid from up), c.oid = $1, (select ` + keyOf + ` from t)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.oid in (select oid from up union select oid from down)`
 
@@ -62,12 +62,14 @@ func (s *session) learn(ctx context.Context, t *walTable) error {
 	}
 	for _, row := range rows {
 		name := tableName{string(row[0]), string(row[1])}
-		if string(row[2]) == "t" {
+		switch {
+		case string(row[3]) == "t": // its name when it changed is in t
+		case string(row[2]) == "t":
 			r.names.up = append(r.names.up, name)
-		} else {
+		default:
 			r.names.down = append(r.names.down, name)
 		}
-		r.key = textArray(row[3])
+		r.key = textArray(row[4])
 	}
 	oids := make([]uint32, len(t.columns))
 	for i, c := range t.columns {
