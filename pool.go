@@ -163,7 +163,9 @@ func (s *swapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 }
 
 // Write implements zapcore.Core.
-func (s *swapCore) Write(e zapcore.Entry, fields []zapcore.Field) error { return s.now().Write(e, fields) }
+func (s *swapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return s.now().Write(e, fields)
+}
 
 // Sync implements zapcore.Core.
 func (s *swapCore) Sync() error { return (*s.core.Load()).Sync() }

@@ -24,11 +24,12 @@ const patience = time.Minute
 // Server is a running server with the superuser postgres, who needs no password.
 type Server struct {
 	folder, bin string
+	settings    []string
 	cmd         *exec.Cmd
 }
 
-// Start starts a server. It must be stopped.
-func Start() (*Server, error) {
+// Start starts a server, with these settings, such as wal_level=replica, beside those of all tests. It must be stopped.
+func Start(settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{folder: folder, bin: bin}
+	s := &Server{folder: folder, bin: bin, settings: settings}
 	if err := s.initialize(); err != nil {
 		os.RemoveAll(folder)
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
@@ -83,8 +84,11 @@ func (s *Server) Run() error {
 	if err != nil {
 		return err
 	}
-	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-k", s.folder,
-		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical")
+	args := []string{"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical"}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, attributes
 	// A file, so that no goroutine of ours has to copy it.
 	log, err := os.Create(filepath.Join(s.folder, "log"))

@@ -86,8 +86,8 @@ func (s *Source) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "role":
 		s.Role = value
 	case "publication":
-		if value == "" || len(value) > 63 {
-			return d.Err("publication must have 1 to 63 bytes")
+		if value == "" || len(value) > maxName {
+			return d.Errf("publication must have 1 to %d bytes", maxName)
 		}
 		s.Publication = value
 	case "max_connections":

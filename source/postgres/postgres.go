@@ -25,6 +25,7 @@ const (
 	defaultConnections     = 16
 	maxConnections         = 1000
 	maxFetch               = 1_000_000
+	maxName                = 63 // bytes of an identifier
 	defaultAcquireTimeout  = 10 * time.Second
 	defaultFirstRowTimeout = time.Minute
 	// loadTimeout is how long loading a configuration waits for a database that may be down.
@@ -125,6 +126,8 @@ func (s *Source) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("max_connections must be from 1 to %d", maxConnections)
 	case s.FetchCursor < 0 || s.FetchCursor > maxFetch:
 		return fmt.Errorf("fetch cursor must be from 1 to %d", maxFetch)
+	case len(s.Publication) > maxName:
+		return fmt.Errorf("publication must have 1 to %d bytes", maxName)
 	case s.AcquireTimeout < 0 || s.FirstRowTimeout < 0:
 		return errors.New("acquire_timeout and first_row_timeout must not be negative")
 	}
