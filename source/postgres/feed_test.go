@@ -174,9 +174,9 @@ func TestChangesWaitUntilTheyAreSeen(t *testing.T) {
 	soon(t, other, "select count(*) from pg_stat_replication where sent_lsn >= pg_current_wal_lsn()", "1")
 	select {
 	case n := <-changed:
-		t.Errorf("told of, though %s rows are seen", n)
+		t.Fatalf("told of, though %s rows are seen", n)
 	case k := <-keys:
-		t.Errorf("told of %s", k)
+		t.Fatalf("told of %s", k)
 	case <-time.After(100 * time.Millisecond): // it can only be missed, not fail without cause
 	}
 	script(t, other, "alter system reset synchronous_standby_names")
