@@ -27,12 +27,6 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return handler, nil
 }
 
-// later are the options of the contract that this version does not have. They are refused by name, so that nobody takes one for a
-// misspelling, or believes that it works.
-var later = map[string]bool{
-	"table": true,
-}
-
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	neuroquantum_ws [<matcher>] {
@@ -102,6 +96,7 @@ var later = map[string]bool{
 //			}
 //			bind         <name> <placeholder>
 //			total        none|estimate|exact
+//			int64        number|string
 //			max_duration <duration>
 //			allow        <terms...>
 //			watch {
@@ -114,12 +109,16 @@ var later = map[string]bool{
 //		}
 //		feed <name> {
 //			source  <name>
-//			sql     <statement>
 //			publish <channel>
+//			table   <name> <columns...>
+//			int64   number|string
+//			sql     <statement>
 //			replay  <interval> [<rows>]
 //		}
 //		allow_raw_sql <source> <terms...>
 //	}
+//
+// A feed has either table and, if need be, int64, or sql and replay.
 //
 // Policies are drop_oldest, drop_newest, drop_all, block, conflate and disconnect; terms are anyone, authenticated,
 // user:NAME and role:NAME. In a channel pattern {user} and {claim.NAME} may stand for whole segments.
@@ -169,8 +168,6 @@ func options(d *caddyfile.Dispenser, nesting int, option func(d *caddyfile.Dispe
 		case err != nil:
 			return err
 		case known:
-		case later[name]:
-			return d.Errf("%s is not available in this version", name)
 		default:
 			return d.Errf("unknown option %s", name)
 		}

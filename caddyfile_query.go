@@ -68,13 +68,7 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 			return ""
 		})
 	case "int64":
-		return true, args(d, func(value string) string {
-			q.Int64 = value
-			if q.Int64 != int64Number && q.Int64 != int64String {
-				return "must be number or string"
-			}
-			return ""
-		})
+		return true, args(d, int64As(&q.Int64))
 	case "max_duration":
 		return true, args(d, duration(&q.MaxDuration))
 	case "allow":
@@ -86,6 +80,16 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 		return true, checkTerms(d, terms)
 	}
 	return false, nil
+}
+
+func int64As(to *string) argument {
+	return func(value string) string {
+		*to = value
+		if value != int64Number && value != int64String {
+			return "must be number or string"
+		}
+		return ""
+	}
 }
 
 func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
@@ -199,6 +203,15 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 			return true, args(d, text(&f.Source))
 		case "sql":
 			return true, args(d, text(&f.SQL))
+		case "table":
+			given := d.RemainingArgs()
+			if len(given) < 2 {
+				return true, d.Err("table: give its name and the columns that are told, such as: table public.orders id status")
+			}
+			f.Table, f.Columns = given[0], given[1:]
+			return true, nil
+		case "int64":
+			return true, args(d, int64As(&f.Int64))
 		case "publish":
 			if err := args(d, text(&f.Publish)); err != nil {
 				return true, err
@@ -215,8 +228,8 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if f.Source == "" || f.SQL == "" || f.Publish == "" || f.Replay == 0 {
-		return d.Errf("feed %s: it needs source, sql, publish and replay", name)
+	if err := f.check(); err != nil {
+		return d.Errf("feed %s: %v", name, err)
 	}
 	if h.Feed == nil {
 		h.Feed = make(map[string]*Feed)

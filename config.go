@@ -160,16 +160,22 @@ type Query struct {
 	Watch *WatchOptions `json:"watch,omitempty"`
 }
 
-// Feed replays the rows of a query into channels, again from the beginning after the last.
+// Feed publishes what becomes of the rows of a table; or it replays the rows of a query, again from the beginning after the last.
 type Feed struct {
 	// The source that the rows come from.
 	Source string `json:"source"`
-	// The query; it takes no parameters.
-	SQL string `json:"sql"`
+	// The table whose changes are published, on PostgreSQL.
+	Table string `json:"table,omitempty"`
+	// The columns that are told of it, which must hold its key.
+	Columns []string `json:"columns,omitempty"`
+	// How 64-bit integers and decimals of the table stand in messages: number or string. Default: number.
+	Int64 string `json:"int64,omitempty"`
+	// The query whose rows are replayed; it takes no parameters.
+	SQL string `json:"sql,omitempty"`
 	// The channel of each row, with {row.COLUMN} for the row's values.
 	Publish string `json:"publish"`
-	// Time between two steps.
-	Replay caddy.Duration `json:"replay"`
+	// Time between two steps of a replay.
+	Replay caddy.Duration `json:"replay,omitempty"`
 	// Rows in a step. Default: 1.
 	Rows int `json:"rows,omitempty"`
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
-	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
 	"github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/postgres"
@@ -99,7 +98,7 @@ type Handler struct {
 	SourcesRaw map[string]json.RawMessage `json:"source,omitempty" caddy:"namespace=http.handlers.neuroquantum_ws.sources inline_key=source"`
 	// Queries that clients may run, by name.
 	Query map[string]*Query `json:"query,omitempty"`
-	// Feeds that replay recorded rows into channels, by name.
+	// Feeds that publish what becomes of a table, or replay recorded rows, by name.
 	Feed map[string]*Feed `json:"feed,omitempty"`
 	// Sources that clients may send SQL of their own to. Of those that are open to a client and which it does not choose by name the
 	// first counts. Default: none.
@@ -287,26 +286,6 @@ func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources ma
 	var err error
 	c.session.Catalog, err = stream.NewCatalog(queries...)
 	return err
-}
-
-func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
-	for name, f := range h.Feed {
-		statement, err := prepare(ctx, sources, f.Source, stream.Text{SQL: f.SQL}, nil)
-		if err != nil {
-			return fmt.Errorf("feed %s: %w", name, err)
-		}
-		template, err := live.ParseTemplate(f.Publish)
-		if err != nil {
-			return fmt.Errorf("feed %s: publish: %w", name, err)
-		}
-		if f.Replay <= 0 || f.Rows < 0 {
-			return fmt.Errorf("feed %s: replay needs a positive interval and number of rows", name)
-		}
-		c.feeds = append(c.feeds, live.Replay{
-			Name: name, Statement: statement, Channel: template, Every: timeOf(f.Replay), Rows: orDefault(f.Rows, 1),
-		})
-	}
-	return nil
 }
 
 func prepare(

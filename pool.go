@@ -2,6 +2,7 @@ package neuroquantumws
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ import (
 type configuration struct {
 	settings *hub.Settings
 	session  *session.Config
-	feeds    []live.Replay // without Publish and Log
+	feeds    []feed
 	watches  map[string]watched
 }
 
@@ -39,11 +40,10 @@ type pooledHub struct {
 	tickets     access.Tickets
 	revocations access.Revocations
 
-	mu        sync.Mutex
-	ended     bool
-	drained   chan struct{}      // closed when the hub has drained; nil before that began
-	stopFeeds context.CancelFunc // nil while none run
-	feeds     sync.WaitGroup
+	mu      sync.Mutex
+	ended   bool
+	drained chan struct{} // closed when the hub has drained; nil before that began
+	feeds   feeds
 }
 
 // openHub gives the hub of a name and makes it where it does not live yet.
@@ -63,6 +63,10 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		p.env.Config.Store(c.session)
 		p.env.Revocations = &p.revocations
 		p.events = newEvents(h, steady)
+		p.feeds = feeds{log: steady, publish: func(ctx context.Context, channel string, data []byte) error {
+			_, err := h.Publish(ctx, hub.Publication{Channel: channel, Data: data})
+			return err
+		}}
 		return p, nil
 	})
 	if err != nil {
@@ -102,28 +106,7 @@ func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	p.hub.Configure(c.settings)
 	p.env.Live.Configure(p.watches(c.watches)) // first, so that who asks for a query that is new can watch it
 	p.env.Config.Store(c.session)
-	p.endFeedsLocked()
-	if len(c.feeds) == 0 {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.stopFeeds = cancel
-	for _, feed := range c.feeds {
-		feed.Log = p.env.Log
-		feed.Publish = func(ctx context.Context, channel string, data []byte) error {
-			_, err := p.hub.Publish(ctx, hub.Publication{Channel: channel, Data: data})
-			return err
-		}
-		p.feeds.Go(func() { feed.Run(ctx) })
-	}
-}
-
-func (p *pooledHub) endFeedsLocked() {
-	if p.stopFeeds != nil {
-		p.stopFeeds()
-		p.feeds.Wait()
-		p.stopFeeds = nil
-	}
+	p.feeds.replace(c.feeds)
 }
 
 // maxDrain is the longest that the draining of a hub may take, where no grace period is shorter.
@@ -154,7 +137,7 @@ func (p *pooledHub) drain(grace time.Duration) {
 func (p *pooledHub) Destruct() error {
 	p.mu.Lock()
 	p.ended = true
-	p.endFeedsLocked()
+	p.feeds.replace(nil)
 	p.mu.Unlock()
 	p.events.close()
 	p.drain(0)
@@ -164,30 +147,43 @@ func (p *pooledHub) Destruct() error {
 }
 
 // swapCore passes log entries on to the logger of the newest configuration: those of earlier ones may write to files that are closed.
-type swapCore struct{ core *atomic.Pointer[zapcore.Core] }
+type swapCore struct {
+	core   *atomic.Pointer[zapcore.Core]
+	fields []zapcore.Field
+}
 
 func newSwapCore(core zapcore.Core) *swapCore {
-	s := &swapCore{new(atomic.Pointer[zapcore.Core])}
+	s := &swapCore{core: new(atomic.Pointer[zapcore.Core])}
 	s.swap(core)
 	return s
 }
 
 func (s *swapCore) swap(core zapcore.Core) { s.core.Store(&core) }
 
+func (s *swapCore) now() zapcore.Core {
+	core := *s.core.Load()
+	if len(s.fields) > 0 {
+		core = core.With(s.fields)
+	}
+	return core
+}
+
 // Enabled implements zapcore.Core.
 func (s *swapCore) Enabled(l zapcore.Level) bool { return (*s.core.Load()).Enabled(l) }
 
-// With implements zapcore.Core; what it gives no longer follows.
-func (s *swapCore) With(fields []zapcore.Field) zapcore.Core { return (*s.core.Load()).With(fields) }
+// With implements zapcore.Core; what it gives follows, too.
+func (s *swapCore) With(fields []zapcore.Field) zapcore.Core {
+	return &swapCore{s.core, slices.Concat(s.fields, fields)}
+}
 
 // Check implements zapcore.Core.
 func (s *swapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	return (*s.core.Load()).Check(e, ce)
+	return s.now().Check(e, ce)
 }
 
 // Write implements zapcore.Core.
 func (s *swapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	return (*s.core.Load()).Write(e, fields)
+	return s.now().Write(e, fields)
 }
 
 // Sync implements zapcore.Core.

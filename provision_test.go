@@ -61,7 +61,14 @@ func TestWhatCannotWorkIsRefusedWhenLoaded(t *testing.T) {
 		"a folder":             {"source demo sqlite " + folder, folder},
 		"no database":          {"source demo sqlite " + text, "text.db"},
 		"feed of bad SQL":      {"source demo sqlite " + path + "\nfeed f {\nsource demo\nsql `select x`\npublish a\nreplay 1s\n}", "f x"},
-		"feed without source":  {"feed f {\nsource demo\nsql `select 1`\npublish a\nreplay 1s\n}", "f demo"},
+		"feed of a table":      {"source demo sqlite " + path + "\nfeed f {\nsource demo\ntable readings id\npublish a\n}", "f table PostgreSQL"},
+		"table without source": {"feed f {\nsource demo\ntable readings id\npublish a\n}", "f demo"},
+		"watch of no table":    {query("sql `select id from readings`", "watch {\nkey id\non table writings\n}"), "q watch writings"},
+		"watch of NOTIFY":      {query("sql `select id from readings`", "watch {\nkey id\non notify x\n}"), "q watch PostgreSQL"},
+		"table, no publication": {
+			"source main postgres {\ndsn postgres://127.0.0.1:1/x\n}\nfeed f {\nsource main\ntable readings id\npublish a\n}", "f table publication",
+		},
+		"feed without source": {"feed f {\nsource demo\nsql `select 1`\npublish a\nreplay 1s\n}", "f demo"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -110,6 +117,10 @@ func TestBadJSONIsRefused(t *testing.T) {
 		`{"source": {"a": {"source": "postgres"}}}`,
 		`{"query": {"q": {"source": "a", "sql": "select 1"}}}`,
 		`{"feed": {"f": {"source": "a", "sql": "select 1"}}}`,
+		`{"feed": {"f": {"source": "a", "table": "t", "columns": ["id"]}}}`,
+		`{"max_watches": -1}`,
+		`{"max_watches_total": -1}`,
+		`{"source": {"a": {"source": "postgres", "dsn": "host=/x", "publication": "` + strings.Repeat("a", 64) + `"}}}`,
 		`{"jwt": {}}`,
 		`{"max_conections": 1}`,
 	} {

@@ -180,7 +180,7 @@ func notesSite(t *testing.T, more string) (*site, *sql.DB) {
 			}
 		}
 		`+more)
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,13 +320,13 @@ func TestWatchAgainstTheTable(t *testing.T) {
 
 // A watch outlives a reload that leaves its query, and ends with one that does not.
 func TestWatchAndReload(t *testing.T) {
-	path := database(t, "create table notes (id integer primary key, owner text, text text)", "insert into notes values (1, 'a', 'b')")
+	path := database(t, "pragma journal_mode = wal", "create table notes (id integer primary key, owner text, text text)", "insert into notes values (1, 'a', 'b')")
 	with := func(where, more string) string {
 		return ws("source db sqlite " + path + "\nquery notes {\nsource db\nsql \"select id, owner, text from notes " + where +
 			"\"\nallow anyone\nwatch {\nkey id\non table notes\n}\n" + more + "}")
 	}
 	s := serveSite(t, with("", ""))
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
 	}

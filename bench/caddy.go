@@ -51,6 +51,7 @@ const caddyfile = `{
 		queue 100000 64MiB
 		max_queued 8GiB
 		origins *
+		%[5]s
 	}
 }
 `
@@ -61,15 +62,17 @@ func startCaddy(address string, encrypted bool) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	stop = func() error { return errors.Join(caddy.Stop(), os.RemoveAll(home)) }
-	if err := loadCaddy(home, address, encrypted); err != nil {
+	stop = func() error { return stopCaddy(home) }
+	if err := loadCaddy(home, address, encrypted, ""); err != nil {
 		return nil, errors.Join(err, stop())
 	}
 	return stop, nil
 }
 
-// loadCaddy has Caddy serve at an address. All files of its are in the folder home.
-func loadCaddy(home, address string, encrypted bool) error {
+func stopCaddy(home string) error { return errors.Join(caddy.Stop(), os.RemoveAll(home)) }
+
+// loadCaddy has Caddy serve at an address, with more options where there are any. All files of its are in the folder home.
+func loadCaddy(home, address string, encrypted bool, options string) error {
 	for _, name := range []string{"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		if err := os.Setenv(name, home); err != nil {
 			return err
@@ -83,7 +86,7 @@ func loadCaddy(home, address string, encrypted bool) error {
 		}
 		scheme, tls = "https", fmt.Sprintf("tls %q %q", certificate, key)
 	}
-	text := fmt.Sprintf(caddyfile, home, scheme, address, tls)
+	text := fmt.Sprintf(caddyfile, home, scheme, address, tls, options)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err

@@ -59,6 +59,9 @@ func cases() []benchCase {
 			{name: "caddy, TLS", server: "caddy", encrypted: true, base: "caddy"},
 		}},
 		{name: "subscriptions", subjects: []subject{raw, naive, ours}, measure: subscriptions},
+		{name: "live", measure: changes, subjects: []subject{
+			{name: "watch", server: "live"}, {name: "feed", server: "live", special: true},
+		}},
 		{name: "patterns", subjects: []subject{raw, ours, ours.under("patterns")}, measure: patterns},
 	}
 }

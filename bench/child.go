@@ -17,14 +17,14 @@ import (
 // serveWord is the first argument of a process that is to be a server.
 const serveWord = "serve"
 
-// serve is the server process: `serve raw|naive|caddy ADDRESS [tls]`. It says `ready`, answers each line of stdin with a line, and
+// serve is the server process: `serve raw|naive|caddy|live ADDRESS [tls]`. It says `ready`, answers each line of stdin with a line, and
 // ends with stdin.
 //
 //	cpu   microseconds of processor time, user and system
 //	mem   bytes after a collection: live heap, stacks, resident
 func serve(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	if len(args) < 2 {
-		return errors.New("usage: serve raw|naive|caddy ADDRESS [tls]")
+		return errors.New("usage: serve raw|naive|caddy|live ADDRESS [tls]")
 	}
 	if _, err := raiseFiles(); err != nil {
 		return err
@@ -40,6 +40,8 @@ func serve(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 		stop, err = startNaive(address)
 	case kind == "caddy":
 		stop, err = startCaddy(address, encrypted)
+	case kind == "live":
+		stop, err = startLive(address)
 	default:
 		err = fmt.Errorf("there is no server %q", kind)
 	}

@@ -11,11 +11,12 @@ func AppendQueryReset(dst []byte, streamID string) []byte {
 	return append(appendText(begin(dst, "query_reset"), "stream_id", streamID), '}')
 }
 
-// The operations of a `query_change`.
+// The operations of a `query_change`, and of a feed, which also tells that all rows of a table went.
 const (
-	OpInsert = "insert"
-	OpUpdate = "update"
-	OpDelete = "delete"
+	OpInsert   = "insert"
+	OpUpdate   = "update"
+	OpDelete   = "delete"
+	OpTruncate = "truncate"
 )
 
 // AppendQueryChange appends `query_change`. key and row are JSON; row is nil where op is OpDelete. streamID must need no quoting, as a

@@ -27,7 +27,11 @@ func (s *Session) findQuery(req protocol.Request) (*stream.Query, error) {
 	}
 	for _, raw := range s.config.RawSQL {
 		if (req.Source == "" || req.Source == raw.Name) && raw.Allow.Allow(s.conn.Identity()) {
-			return stream.NewRawQuery("SQL of a client on "+raw.Name, raw.Source, req.Query, req.Params)
+			query, err := stream.NewRawQuery("SQL of a client on "+raw.Name, raw.Source, req.Query, req.Params)
+			if err == nil {
+				query.Source = raw.Name
+			}
+			return query, err
 		}
 	}
 	return nil, err

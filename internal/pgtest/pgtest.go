@@ -23,16 +23,17 @@ const patience = time.Minute
 
 // Server is a running server with the superuser postgres, who needs no password.
 type Server struct {
-	folder string
-	port   int // in the name of the socket; 0 is the standard one
-	cmd    *exec.Cmd
+	folder, bin string
+	port        int // in the name of the socket; 0 is the standard one
+	settings    []string
+	cmd         *exec.Cmd
 }
 
-// Start starts a server. It must be stopped.
-func Start() (*Server, error) { return start(0, nil) }
+// Start starts a server, with these settings, such as wal_level=replica, beside those of all tests. It must be stopped.
+func Start(settings ...string) (*Server, error) { return start(0, settings, nil) }
 
 // start starts a server with more settings, for which ready has readied its folder.
-func start(port int, ready func(folder string) (settings []string, err error)) (*Server, error) {
+func start(port int, settings []string, ready func(folder string) (settings []string, err error)) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -42,15 +43,14 @@ func start(port int, ready func(folder string) (settings []string, err error)) (
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{folder: folder, port: port}
-	var settings []string
+	s := &Server{folder: folder, bin: bin, port: port, settings: settings}
 	if ready != nil {
-		if settings, err = ready(folder); err != nil {
+		if s.settings, err = ready(folder); err != nil {
 			os.RemoveAll(folder)
 			return nil, err
 		}
 	}
-	if err := s.start(bin, settings); err != nil {
+	if err := s.initialize(); err != nil {
 		os.RemoveAll(folder)
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
@@ -72,22 +72,33 @@ func binaries() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-func (s *Server) start(bin string, settings []string) error {
+func (s *Server) data() string { return filepath.Join(s.folder, "data") }
+
+// initialize makes a database and starts the server.
+func (s *Server) initialize() error {
 	attributes, err := s.serverUser()
 	if err != nil {
 		return err
 	}
-	data := filepath.Join(s.folder, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+	initdb := exec.Command(filepath.Join(s.bin, "initdb"), "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	initdb.Dir, initdb.SysProcAttr = s.folder, attributes
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	args := []string{"-D", data, "-k", s.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical"}
-	for _, setting := range settings {
+	return s.Run()
+}
+
+// Run starts a server that Halt has ended.
+func (s *Server) Run() error {
+	attributes, err := s.serverUser()
+	if err != nil {
+		return err
+	}
+	args := []string{"-D", s.data(), "-k", s.folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "wal_level=logical"}
+	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
-	s.cmd = exec.Command(filepath.Join(bin, "postgres"), args...)
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.folder, attributes
 	// A file, so that no goroutine of ours has to copy it.
 	log, err := os.Create(filepath.Join(s.folder, "log"))
@@ -164,6 +175,9 @@ func (s *Server) DSN() string {
 	}
 	return dsn
 }
+
+// Halt ends the server as a crash would, with all its connections; what was committed stays.
+func (s *Server) Halt() { s.kill() }
 
 // Stop ends the server, with all its connections, and removes its folder.
 func (s *Server) Stop() {

@@ -22,7 +22,7 @@ func StartTLS(certificate, key []byte) (s *Server, port int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	s, err = start(port, func(folder string) ([]string, error) {
+	s, err = start(port, nil, func(folder string) ([]string, error) {
 		certFile, keyFile := filepath.Join(folder, "server.crt"), filepath.Join(folder, "server.key")
 		for path, content := range map[string][]byte{certFile: certificate, keyFile: key} {
 			if err := os.WriteFile(path, content, 0o600); err != nil {

@@ -15,6 +15,7 @@ import (
 //		max_connections   <number>
 //		role              <name>
 //		set               <name> <value>
+//		publication       <name>
 //		fetch cursor      <rows>
 //		acquire_timeout   <duration>
 //		first_row_timeout <duration>
@@ -84,6 +85,11 @@ func (s *Source) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		s.DSN = value
 	case "role":
 		s.Role = value
+	case "publication":
+		if value == "" || len(value) > maxName {
+			return d.Errf("publication must have 1 to %d bytes", maxName)
+		}
+		s.Publication = value
 	case "max_connections":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > maxConnections {

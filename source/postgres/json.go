@@ -9,8 +9,14 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
+// textEncoder turns the database's text of values into JSON.
+type textEncoder struct {
+	quoted  bool // 64-bit integers and decimals become strings
+	scratch []byte
+}
+
 // appendText appends the database's text of a value as JSON.
-func (r *rows) appendText(dst, raw []byte, as encoding) []byte {
+func (r *textEncoder) appendText(dst, raw []byte, as encoding) []byte {
 	switch as {
 	case encFloat4, encFloat8:
 		bits := 64
@@ -93,7 +99,7 @@ func appendZoned(dst, raw []byte) []byte {
 }
 
 // appendArray appends the text of an array, such as {1,NULL,"a b"}, as a JSON array. Its bounds are not told.
-func (r *rows) appendArray(dst, raw []byte, t *typeInfo) []byte {
+func (r *textEncoder) appendArray(dst, raw []byte, t *typeInfo) []byte {
 	start := len(dst)
 	text := raw
 	if len(text) > 0 && text[0] == '[' { // bounds: [0:1]={…}
@@ -145,7 +151,7 @@ func (r *rows) appendArray(dst, raw []byte, t *typeInfo) []byte {
 }
 
 // appendElement appends an element of an array, which may be an array itself where a domain stands between the two.
-func (r *rows) appendElement(dst, raw []byte, t *typeInfo) []byte {
+func (r *textEncoder) appendElement(dst, raw []byte, t *typeInfo) []byte {
 	if t.inner != nil {
 		return r.appendArray(dst, bytes.Clone(raw), t.inner) // raw may be the scratch
 	}

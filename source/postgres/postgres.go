@@ -25,6 +25,7 @@ const (
 	defaultConnections     = 16
 	maxConnections         = 1000
 	maxFetch               = 1_000_000
+	maxName                = 63 // bytes of an identifier
 	defaultAcquireTimeout  = 10 * time.Second
 	defaultFirstRowTimeout = time.Minute
 	// loadTimeout is how long loading a configuration waits for a database that may be down.
@@ -45,6 +46,9 @@ type Source struct {
 	Role string `json:"role,omitempty"`
 	// Set are settings of the database that stand while a query runs, for row-level security. Default: none.
 	Set []Setting `json:"set,omitempty"`
+	// Publication is that of the database whose tables' changes are told: `on table` and feeds of tables need it. The login needs the
+	// attribute REPLICATION then. Default: none.
+	Publication string `json:"publication,omitempty"`
 	// FetchCursor makes queries run through a cursor that is read so many rows at a time. Default: 0, no cursor: rows come as the
 	// client takes them, and the database plans for all of them, in parallel where that pays.
 	FetchCursor int `json:"fetch_cursor,omitempty"`
@@ -57,6 +61,8 @@ type Source struct {
 	pool     *pool
 	settings []setting
 	types    *types
+	reader   *reader       // of the change feed; nil without a publication
+	feed     string        // its key
 	budget   time.Duration // for an exact number of rows
 	down     *atomic.Bool  // a Prepare did not reach the database: the others need not wait for it as well
 }
@@ -120,6 +126,8 @@ func (s *Source) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("max_connections must be from 1 to %d", maxConnections)
 	case s.FetchCursor < 0 || s.FetchCursor > maxFetch:
 		return fmt.Errorf("fetch cursor must be from 1 to %d", maxFetch)
+	case len(s.Publication) > maxName:
+		return fmt.Errorf("publication must have 1 to %d bytes", maxName)
 	case s.AcquireTimeout < 0 || s.FirstRowTimeout < 0:
 		return errors.New("acquire_timeout and first_row_timeout must not be negative")
 	}
@@ -147,6 +155,13 @@ func (s *Source) Provision(ctx caddy.Context) error {
 		return err
 	}
 	s.pool = newPool(s.MaxConnections, config)
+	if s.Publication != "" {
+		key := s.Publication + " " + dsn
+		if s.reader, err = openReader(key, config, s.Publication); err != nil {
+			return err
+		}
+		s.feed = key
+	}
 	return nil
 }
 
@@ -182,6 +197,9 @@ func (s *Source) compileSettings() error {
 func (s *Source) Cleanup() error {
 	if s.pool != nil {
 		s.pool.close()
+	}
+	if s.reader != nil {
+		return closeReader(s.feed)
 	}
 	return nil
 }

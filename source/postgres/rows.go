@@ -29,11 +29,10 @@ type rows struct {
 	reader    *pgconn.ResultReader // nil before the first row and after the last
 	columns   []stream.Column
 	types     []typeInfo
-	quoted    bool // 64-bit integers and decimals become strings
-	values    [][]byte
-	scratch   []byte
-	day       int64  // the latest day that a time was of, since 1970
-	dayText   []byte // what it looks like
+	textEncoder
+	values  [][]byte
+	day     int64  // the latest day that a time was of, since 1970
+	dayText []byte // what it looks like
 
 	total   int64
 	kind    stream.TotalKind
@@ -54,7 +53,7 @@ func (s *statement) Query(ctx context.Context, run stream.Run) (stream.Rows, err
 		return nil, err
 	}
 	t.raw = s.raw
-	r := &rows{statement: s, tx: t, kind: stream.KindUnknown, quoted: run.Int64Strings}
+	r := &rows{statement: s, tx: t, kind: stream.KindUnknown, textEncoder: textEncoder{quoted: run.Int64Strings}}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	patience := time.Duration(s.source.FirstRowTimeout)
 	r.late = time.AfterFunc(patience, func() {
