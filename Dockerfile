@@ -17,7 +17,8 @@ RUN apk add --no-cache ca-certificates libcap mailcap \
 	&& chown caddy /data /config
 COPY --from=build /caddy /usr/bin/caddy
 RUN setcap cap_net_bind_service=+ep /usr/bin/caddy
-ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config
+# GODEBUG lets browsers open WebSockets over HTTP/2 (RFC 8441).
+ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config GODEBUG=http2xconnect=1
 VOLUME /data /config
 EXPOSE 80 443 443/udp 2019
 USER caddy

@@ -566,7 +566,7 @@ func TestRevocation(t *testing.T) {
 	response, body := s.get(ann)
 	refusal(t, response, body, http.StatusUnauthorized, "WEBSOCKET_AUTH_REQUIRED")
 	old.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
-	if _, response, _ := wstest.TryDial(t, s.url()+"?ticket="+ticket, wstest.Options{}); response == nil || response.StatusCode != 401 {
+	if _, response, _ := wstest.TryDial(t, s.url()+"?ticket="+ticket, wstest.Options{}); response == nil || response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the ticket is taken: %v", response)
 	}
 	old.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": nil})})

@@ -27,7 +27,6 @@ type database struct {
 
 	mu      sync.Mutex
 	rows    map[int]string
-	order   []int
 	err     error
 	takes   time.Duration // a run's time
 	runs    int

@@ -182,11 +182,10 @@ func Conflate(changes []Change) []Change {
 	}
 	out := make([]Change, 0, len(last))
 	for i, c := range changes {
-		key := string(c.Row.Key)
-		if last[key] != i {
+		if last[string(c.Row.Key)] != i {
 			continue
 		}
-		was, is := first[key] != protocol.OpInsert, c.Op != protocol.OpDelete
+		was, is := first[string(c.Row.Key)] != protocol.OpInsert, c.Op != protocol.OpDelete
 		switch {
 		case was && is:
 			c.Op = protocol.OpUpdate
