@@ -3,6 +3,7 @@ package neuroquantumws_test
 import (
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
