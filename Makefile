@@ -67,6 +67,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzCredential$$' -fuzztime $(FUZZTIME) ./internal/credential
 	go test -run '^$$' -fuzz '^FuzzHandshake$$' -fuzztime $(FUZZTIME) .
 	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
+	go test -run '^$$' -fuzz '^FuzzChange$$' -fuzztime $(FUZZTIME) ./source/postgres
 
 bench:
 	go run ./bench $(BENCH)

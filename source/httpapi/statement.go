@@ -175,3 +175,6 @@ func causeOf(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// Impersonal tells that the rows are the same for every user: the API is not told who that is. See stream.Impersonal.
+func (*statement) Impersonal() bool { return true }

@@ -208,3 +208,16 @@ func soon(t testing.TB, s *pgtest.Server, query, want string) {
 		}
 	}
 }
+
+func TestImpersonal(t *testing.T) {
+	for value, want := range map[string]bool{"": true, "web": true, "{user}": false, "u-{user}": false} {
+		s := &Source{Role: "web"}
+		if value != "" {
+			s.Set = []Setting{{"nq.user", value}}
+		}
+		statement := mustPrepare(t, provision(t, s), "select 1")
+		if got := stream.Impersonal(statement); got != want {
+			t.Errorf("nq.user %q: %v", value, got)
+		}
+	}
+}

@@ -201,3 +201,8 @@ func (s *statement) bind(args []stream.Value) ([][]byte, error) {
 	}
 	return values, nil
 }
+
+// Impersonal tells whether the rows are the same for every user: no setting knows who that is. See stream.Impersonal.
+func (s *statement) Impersonal() bool {
+	return !slices.ContainsFunc(s.source.settings, func(set setting) bool { return len(set.parts) > 1 })
+}
