@@ -210,7 +210,7 @@ func (a *API) warn(r *http.Request) {
 // api serves the routes of the hub for one request.
 func (p *pooledHub) api(log *zap.Logger) *api.API {
 	return &api.API{
-		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser, IssueTicket: p.issueTicket,
+		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser, IssueTicket: p.issueTicket, Trace: p.traces.of,
 		Document: apiDocument,
 	}
 }

@@ -28,6 +28,7 @@ var (
 type event struct {
 	channel string
 	data    []byte
+	trace   string // the traceparent of the request; empty where that is not traced
 }
 
 // eventCounts counts what became of events.
@@ -102,7 +103,7 @@ func (e *events) publish(ctx context.Context, one event) {
 	defer cancel()
 	err := ctx.Err()
 	if err == nil {
-		_, err = e.hub.Publish(ctx, hub.Publication{Channel: one.channel, Data: one.data})
+		_, err = e.hub.Publish(ctx, hub.Publication{Channel: one.channel, Data: one.data, Trace: one.trace})
 	}
 	if err == nil {
 		e.counts.published.Add(1)

@@ -152,7 +152,9 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		n.log.Log(level, "no event", zap.String("hub", n.Hub), zap.Error(err))
 		return nil
 	}
-	if err := n.directory.hubs[n.Hub].events.add(e); err != nil {
+	pooled := n.directory.hubs[n.Hub]
+	e.trace = pooled.traces.of(r)
+	if err := pooled.events.add(e); err != nil {
 		n.log.Warn("no event", zap.String("hub", n.Hub), zap.String("channel", e.channel), zap.Error(err))
 	}
 	return nil

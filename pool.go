@@ -36,6 +36,7 @@ type pooledHub struct {
 	env    *session.Env
 	log    *swapCore
 	events *events
+	traces deliveries
 
 	tickets     access.Tickets
 	revocations access.Revocations
@@ -63,6 +64,7 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		p.env.Config.Store(c.session)
 		p.env.Revocations = &p.revocations
 		p.events = newEvents(h, steady)
+		h.TraceDeliveries(p.traces.delivered)
 		p.feeds = feeds{log: steady, publish: func(ctx context.Context, channel string, data []byte) error {
 			_, err := h.Publish(ctx, hub.Publication{Channel: channel, Data: data})
 			return err

@@ -72,12 +72,14 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 		meta.Custom[name] = clip(fill(expand(repl, textParts(text)), identity))
 	}
 	client := session.Client{Bound: h.bind(repl)}
+	connecting := h.traceConnect(r, &client)
 	up := hub.Upgrade{Identity: identity, Meta: meta, Subprotocols: subprotocols(r)}
 	if h.JWT != nil && h.JWT.Required == requiredMessage && !shown {
 		client.MustAuthenticate, up.AuthTimeout = true, timeOf(orDefault(h.AuthTimeout, defaultAuthTimeout))
 	}
 	slot, refusal := h.pooled.hub.Reserve(limitKey(address), identity.User)
 	if refusal != hub.Admitted {
+		connecting(nil, errFull)
 		h.refuseFull(w, refusal, address)
 		return nil
 	}
@@ -88,6 +90,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 		return session.New(env, c, client)
 	}
 	up.Made = func(c *hub.Conn) {
+		connecting(c, nil)
 		if h.pooled.revocations.Revoked(identity) { // since it was looked at, and before the connection could be found
 			h.pooled.hub.Disconnect(c.ID(), revokedReason, -1)
 		}
@@ -95,6 +98,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request) error {
 	conn, err := h.pooled.hub.Upgrade(w, r, up)
 	if err != nil {
 		// The client has been told what was wrong with its handshake.
+		connecting(nil, errUpgrade)
 		h.log.Debug("upgrade failed", zap.String("client_ip", address), zap.Error(err))
 		return nil
 	}

@@ -37,6 +37,8 @@ type API struct {
 	RevokeUser func(user string, at time.Time, after time.Duration) int
 	// IssueTicket makes a ticket that lets one client in; see access.Tickets.
 	IssueTicket func(grant access.Grant, ttl time.Duration) (ticket string, until time.Time, err error)
+	// Trace gives the traceparent of a request that publishes, empty where it is not traced; nil where none is.
+	Trace func(*http.Request) string
 	// Document is docs/openapi.json.
 	Document []byte
 	// MaxBody is how many bytes a request's body may have. Default: DefaultMaxBody.
@@ -86,6 +88,13 @@ var routes = []route{
 	{"stats", map[string]operation{http.MethodGet: {showStats, nil}}},
 	{"health", map[string]operation{http.MethodGet: {showHealth, nil}}},
 	{"openapi.json", map[string]operation{http.MethodGet: {showDocument, nil}}},
+}
+
+func (a *API) trace(r *http.Request) string {
+	if a.Trace == nil {
+		return ""
+	}
+	return a.Trace(r)
 }
 
 // Operations lists what there is, as METHOD path.

@@ -73,7 +73,9 @@ func (a *API) publish(r *request, p protocol.Publication) (*published, error) {
 	if a.Hub.Settings().RuleFor(p.Channel) == nil {
 		return nil, protocol.Errorf(protocol.Forbidden, "no channel block of the site holds this channel")
 	}
-	receipt, err := a.Hub.Publish(r.ctx(), hub.Publication{Channel: p.Channel, Data: p.Data, Key: p.Key})
+	receipt, err := a.Hub.Publish(r.ctx(), hub.Publication{
+		Channel: p.Channel, Data: p.Data, Key: p.Key, Trace: a.trace(r.Request),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,8 @@ type Publication struct {
 	Data    []byte // JSON without line breaks; the broker does not keep it
 	// Key makes publishing idempotent: a second publication with the same key to the same channel within KeyWindow is not delivered.
 	Key string
+	// Trace is the traceparent (W3C Trace Context) of the publishing, which the message keeps; empty where it is not traced.
+	Trace string
 }
 
 // KeyWindow is how long an idempotency key is remembered.

@@ -36,6 +36,7 @@ type Hub struct {
 	names    names // that have subscribers
 	sampler  sampler
 	taps     atomic.Pointer[[]*tap] // nil where there are none
+	tracer   atomic.Pointer[func(*Message, int)]
 	presence *presence
 	warnings warnings
 
@@ -102,6 +103,16 @@ func (h *Hub) deliver(m *Message) {
 		s.post(letter{message: m})
 	}
 	h.tell(m)
+}
+
+// TraceDeliveries has call called by each shard for every message whose publishing was traced, with the number of connections that the
+// shard has put it before. call holds up the shard.
+func (h *Hub) TraceDeliveries(call func(m *Message, receivers int)) { h.tracer.Store(&call) }
+
+func (h *Hub) traced(m *Message, receivers int) {
+	if call := h.tracer.Load(); call != nil {
+		(*call)(m, receivers)
+	}
 }
 
 // Publish puts a message into the order and so on its way to the subscribers. The channel's name and the data must have been

@@ -18,6 +18,9 @@ type Message struct {
 	Time     time.Time
 	Rule     *Rule // what the configuration said of the channel when the message was published
 
+	// Trace is the traceparent (W3C Trace Context) of its publishing; empty where that was not traced.
+	Trace string
+
 	sample   int64 // when it was published, where it is measured how long it takes; see sampler
 	header   int   // bytes of frame header before the JSON
 	from, to int   // where the data lies in Bytes
@@ -26,7 +29,7 @@ type Message struct {
 // NewMessage makes a message of a publication; brokers call it. prev is the offset of the message before it in its channel. A
 // rule without history makes a message without offset.
 func NewMessage(p Publication, rule *Rule, sequence, prev uint64, now time.Time) *Message {
-	m := &Message{Sequence: sequence, Time: now, Rule: rule}
+	m := &Message{Sequence: sequence, Time: now, Rule: rule, Trace: p.Trace}
 	m.Channel = p.Channel
 	if rule.History.Keeps() {
 		m.Offset, m.Prev = sequence, prev

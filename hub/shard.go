@@ -159,6 +159,7 @@ func (s *shard) process(letters []letter) {
 // deliver hands a message to every connection that has a subscription for it, once.
 func (s *shard) deliver(m *Message) {
 	s.processed = m.Sequence
+	receivers := 0
 	for _, subs := range s.index.match(m.Channel, m.Time) {
 		for _, sub := range subs {
 			c := sub.conn
@@ -169,10 +170,14 @@ func (s *shard) deliver(m *Message) {
 				continue
 			}
 			c.mark = m.Sequence
+			receivers++
 			s.push(c, m, sub.from)
 		}
 	}
 	s.index.done()
+	if m.Trace != "" {
+		s.hub.traced(m, receivers)
+	}
 }
 
 // push puts a message into a connection's queue and acts on what became of it.

@@ -96,7 +96,9 @@ func (s *Session) publish(req protocol.Request) {
 		s.fail(req, channel, forbidden())
 		return
 	}
-	receipt, err := s.env.Hub.Publish(s.ctx, hub.Publication{Channel: channel, Data: req.Data, Key: req.Key})
+	span := s.trace("neuroquantum_ws publish", "channel", channel)
+	receipt, err := s.env.Hub.Publish(s.ctx, hub.Publication{Channel: channel, Data: req.Data, Key: req.Key, Trace: span.Context()})
+	span.End(err)
 	if err != nil {
 		s.fail(req, channel, s.presentable(err))
 		return

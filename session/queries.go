@@ -32,7 +32,18 @@ func (s *Session) streamQuery(req protocol.Request) {
 		return
 	}
 	ask.Resume = resume
-	s.check(req, s.streams.Start(ask))
+	s.start(req, ask, "neuroquantum_ws query")
+}
+
+// start starts a stream, with a span of this name that lasts as long.
+func (s *Session) start(req protocol.Request, ask stream.Request, name string) {
+	span := s.trace(name, "query", ask.Query.Name)
+	traced(span, &ask)
+	err := s.streams.Start(ask)
+	if err != nil {
+		span.End(err)
+	}
+	s.check(req, err)
 }
 
 // ask makes a stream's request of the client's; the error is a *protocol.Error.
@@ -63,7 +74,7 @@ func (s *Session) watch(req protocol.Request) {
 	if req.Resume != nil {
 		ask.Watch.StreamID, ask.Watch.Revision = req.Resume.StreamID, req.Resume.Revision
 	}
-	s.check(req, s.streams.Start(ask))
+	s.start(req, ask, "neuroquantum_ws watch")
 }
 
 // askToWatch is ask for a query that is configured to be watched.

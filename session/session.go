@@ -52,6 +52,8 @@ type Client struct {
 	// Bound gives the values of query parameters that clients cannot set, by query and parameter, for whoever the client is at the
 	// moment. nil where there are none.
 	Bound func(*access.Identity) map[string]map[string]string
+	// Tracer makes spans; nil where the client is not traced.
+	Tracer Tracer
 	// MustAuthenticate allows the client nothing but ping until it has.
 	MustAuthenticate bool
 }

@@ -123,6 +123,19 @@ func (s *stream) tellEnding(end *ending) {
 	}
 }
 
+// tellEnded tells whoever asked.
+func (s *stream) tellEnded(end *ending) {
+	if s.ended == nil {
+		return
+	}
+	p := &s.progress
+	e := Ended{StreamID: s.id, Status: end.status(), Rows: p.sent.Load(), Batches: p.batches.Load(), Bytes: p.bytes.Load()}
+	if end.told != nil {
+		e.Err = end.told
+	}
+	s.ended(e)
+}
+
 // logEnding writes what an operator should know of an ending; the cause is told here and nowhere else.
 func (s *stream) logEnding(end *ending) {
 	if end.kind != endFailed {

@@ -82,6 +82,14 @@ const (
 	FormatArrays  = "arrays"  // [value,…], in the order of query_started's columns
 )
 
+// Ended tells how a stream has ended.
+type Ended struct {
+	StreamID             string
+	Status               string // completed, cancelled or failed
+	Err                  error  // what the client was told where it failed, a *protocol.Error; else nil
+	Rows, Batches, Bytes int64  // that were sent
+}
+
 // Request asks for a stream.
 type Request struct {
 	// ID is that of the client's message; query_started bears it.
@@ -107,6 +115,8 @@ type Request struct {
 	// Watch follows a result that is kept true in place of running Query, which then says what is watched. The stream has its Live from
 	// Start on, also where that fails. Default: nil.
 	Watch *Watch
+	// Ended is called once the stream has ended, by its own goroutine; it must not wait. Default: nil, nobody asks.
+	Ended func(Ended)
 	// Options are the limits in force.
 	Options Options
 }
@@ -136,6 +146,7 @@ func (r *Request) prepare(from *remains) (*stream, error) {
 		arrays:    r.Format == FormatArrays,
 		resume:    r.Resume,
 		watch:     r.Watch,
+		ended:     r.Ended,
 		retired:   make(chan struct{}),
 		told:      make(chan struct{}),
 		pacer:     flow.Pacer{Throttle: options.Throttle},

@@ -22,7 +22,7 @@ const (
 	maxRowBytes = 16 << 20
 	// A batch that has a row waits for others as long as at least slowRows come within each lingerTime.
 	lingerTime = 250 * time.Millisecond
-	slowRows   = 250
+	slowRows   = 25
 )
 
 // stream is one running query: run reads its rows and sends them, tellProgress speaks beside it while the database or the client
@@ -39,6 +39,7 @@ type stream struct {
 	arrays    bool
 	resume    *Resume       // nil: the query begins
 	watch     *Watch        // nil: the result ends
+	ended     func(Ended)   // nil: nobody asks
 	left      *remains      // what can be gone on with from another connection; once before has retired it is this stream's
 	before    *stream       // the same stream on another connection, which this one takes over; nil where there is none
 	retired   chan struct{} // closed once the database is idle and another may take over
@@ -109,6 +110,7 @@ func (s *stream) run() {
 	s.progress.elapsed = time.Since(s.started)
 	s.group.retire(s, end)
 	close(s.retired)
+	s.tellEnded(end)
 	s.tellEnding(end)
 }
 
