@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -64,7 +65,7 @@ func pgSoon(server *pgtest.Server, query, want string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s gives %v (error: %v), want %s", query, rows, err, want)
+			return fmt.Errorf("%s gives %v, want %s: %w", query, rows, want, errors.Join(err, ctx.Err()))
 		}
 	}
 }

@@ -27,7 +27,23 @@ func (f *Feed) check() error {
 		return errors.New("it has either table or sql and replay")
 	case replays && (f.SQL == "" || f.Replay <= 0 || f.Rows < 0):
 		return errors.New("it needs sql, and replay with a positive interval and number of rows")
-	case tells && (f.Table == "" || len(f.Columns) == 0):
+	}
+	template, err := live.ParseTemplate(f.Publish)
+	if err == nil && tells {
+		if err := f.checkTable(); err != nil {
+			return err
+		}
+		err = template.CheckColumns(f.Columns)
+	}
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+func (f *Feed) checkTable() error {
+	switch {
+	case f.Table == "" || len(f.Columns) == 0:
 		return errors.New("table: give its name and the columns that are told")
 	case f.Int64 != "" && f.Int64 != int64Number && f.Int64 != int64String:
 		return errors.New("int64 must be number or string")
@@ -41,13 +57,6 @@ func (f *Feed) checkTemplate(tells bool) error {
 		if name == "" || slices.Contains(f.Columns[:i], name) {
 			return fmt.Errorf("table: the column %q is empty or given twice", name)
 		}
-	}
-	template, err := live.ParseTemplate(f.Publish)
-	if err == nil && tells {
-		err = template.CheckColumns(f.Columns)
-	}
-	if err != nil {
-		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
 }

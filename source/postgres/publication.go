@@ -24,9 +24,6 @@ select current_setting('server_version_num')::int, current_setting('wal_level'),
 	coalesce(p.pubtruncate, false), coalesce((select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'), '0')
 from (select 1) one left join pg_catalog.pg_publication p on p.pubname = $1`
 
-// errWrongServer are reasons that a configuration need not be refused for, as another server may answer the next time.
-var errRecovery = errors.New("the server is a standby: the change feed needs the primary")
-
 // lookPublication checks that the database can tell of changes. Its error says what to do.
 func lookPublication(ctx context.Context, c *conn, name string) (publicationFacts, error) {
 	var f publicationFacts
@@ -42,7 +39,7 @@ func lookPublication(ctx context.Context, c *conn, name string) (publicationFact
 	case string(r[1]) != "logical":
 		return f, fmt.Errorf("the server's wal_level is %s: set wal_level = logical in postgresql.conf and restart it", r[1])
 	case is(2):
-		return f, errRecovery
+		return f, errors.New("the server is a standby: the change feed needs the primary")
 	case !is(3):
 		return f, fmt.Errorf("the login has not the attribute REPLICATION: ALTER ROLE %s REPLICATION", quoteIdentifier(string(r[4])))
 	case !is(5):
