@@ -1,7 +1,7 @@
 # make run    build Caddy with neuroquantum_ws and run the demo at http://localhost:8080
 # make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
 # make fuzz   each fuzz target for a while (FUZZTIME=30s)
-# make bench  the server under load, beside a floor and a naive server; takes minutes, wants a quiet machine (BENCH='-large -rounds 3')
+# make bench  the server under load, beside a floor and others; takes a while, wants a quiet machine (BENCH='-large -rounds 3')
 # make microbench  Go's benchmarks of the parts
 
 CADDY_VERSION := v2.11.9
@@ -43,7 +43,7 @@ smoke: browser
 browser:
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
-# The tests start a PostgreSQL of their own.
+# The tests and the benchmarks start a PostgreSQL of their own.
 postgres:
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
 		{ apt-get update && apt-get install -y --no-install-recommends postgresql; }
@@ -69,7 +69,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
 	go test -run '^$$' -fuzz '^FuzzChange$$' -fuzztime $(FUZZTIME) ./source/postgres
 
-bench:
+bench: postgres
 	go run ./bench $(BENCH)
 
 microbench:

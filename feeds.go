@@ -48,11 +48,6 @@ func (f *Feed) checkTable() error {
 	case f.Int64 != "" && f.Int64 != int64Number && f.Int64 != int64String:
 		return errors.New("int64 must be number or string")
 	}
-	return f.checkTemplate(tells)
-}
-
-// checkTemplate refuses columns and a channel that cannot work; tells says that the feed tells of a table's changes.
-func (f *Feed) checkTemplate(tells bool) error {
 	for i, name := range f.Columns {
 		if name == "" || slices.Contains(f.Columns[:i], name) {
 			return fmt.Errorf("table: the column %q is empty or given twice", name)

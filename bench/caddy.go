@@ -23,9 +23,9 @@ import (
 	_ "github.com/neuroquantumdb/neuroquantum-ws"
 )
 
-// caddyfile is one site. What would refuse or drop under this load is set so high that it does not; all else is the default, but that
+// configuration is one site. What would refuse or drop under this load is set so high that it does not; all else is the default, but that
 // nothing listens for HTTP/3. With HTTP/1.1 alone Caddy would wrap plain connections, and hide their sockets.
-const caddyfile = `{
+const configuration = `{
 	admin off
 	persist_config off
 	auto_https disable_redirects
@@ -56,14 +56,14 @@ const caddyfile = `{
 }
 `
 
-// startCaddy starts a Caddy with this module.
-func startCaddy(address string, encrypted bool) (stop func() error, err error) {
+// startCaddy starts a Caddy with this module, whose block has these options beside those above.
+func startCaddy(address, scheme, options string) (stop func() error, err error) {
 	home, err := os.MkdirTemp("", "neuroquantum-ws-bench")
 	if err != nil {
 		return nil, err
 	}
 	stop = func() error { return stopCaddy(home) }
-	if err := loadCaddy(home, address, encrypted, ""); err != nil {
+	if err := loadCaddy(home, address, scheme, options); err != nil {
 		return nil, errors.Join(err, stop())
 	}
 	return stop, nil
@@ -72,21 +72,21 @@ func startCaddy(address string, encrypted bool) (stop func() error, err error) {
 func stopCaddy(home string) error { return errors.Join(caddy.Stop(), os.RemoveAll(home)) }
 
 // loadCaddy has Caddy serve at an address, with more options where there are any. All files of its are in the folder home.
-func loadCaddy(home, address string, encrypted bool, options string) error {
+func loadCaddy(home, address, scheme, options string) error {
 	for _, name := range []string{"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		if err := os.Setenv(name, home); err != nil {
 			return err
 		}
 	}
-	scheme, tls := "http", ""
-	if encrypted {
+	tls := ""
+	if scheme == "https" {
 		certificate, key, err := selfSigned(home)
 		if err != nil {
 			return fmt.Errorf("making a certificate: %w", err)
 		}
-		scheme, tls = "https", fmt.Sprintf("tls %q %q", certificate, key)
+		tls = fmt.Sprintf("tls %q %q", certificate, key)
 	}
-	text := fmt.Sprintf(caddyfile, home, scheme, address, tls, options)
+	text := fmt.Sprintf(configuration, home, scheme, address, tls, options)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err

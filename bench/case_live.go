@@ -60,7 +60,7 @@ func startLive(address string) (stop func() error, err error) {
 			insert into ticks select i, 0 from generate_series(0, %d) i; create publication ticks for table ticks`, tickRows-1))
 	}
 	if err == nil {
-		err = loadCaddy(home, address, false, fmt.Sprintf(liveSettings, database.DSN()))
+		err = loadCaddy(home, address, "http", fmt.Sprintf(liveSettings, database.DSN()))
 	}
 	stop = func() error {
 		err := stopCaddy(home)

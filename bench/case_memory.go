@@ -23,10 +23,8 @@ func memory(ctx context.Context, z *sizes, _ subject, p *process) ([]value, erro
 	n := float64(z.idle)
 	values := []value{{"connect and subscribe, server CPU", "µs", cpu.Seconds() * 1e6 / n}}
 	held := func(when string, after time.Duration) error {
-		select {
-		case <-time.After(after):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause(ctx, after); err != nil {
+			return err
 		}
 		live, resident, err := p.memory()
 		values = append(values,

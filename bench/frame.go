@@ -17,7 +17,7 @@ const (
 
 	fin       = 0x80
 	masked    = 0x80
-	maxBuffer = 1 << 20
+	maxBuffer = 2 << 20 // a batch has 1 MiB and a row at most
 )
 
 // mask is every client frame's key. What it is does not matter to a server, which has to apply it all the same.

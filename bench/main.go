@@ -1,6 +1,7 @@
-// Command bench measures this module in a real Caddy beside two other servers: raw, which does nothing but write and so is the
-// floor, and naive, which is what one would write first. Servers run in processes of their own and take turns within a round; ratios
-// are made within rounds. It exits with 1 where messages are missing. See docs/performance.md.
+// Command bench measures this module in a real Caddy beside other servers: raw, which does nothing but write and so is the floor,
+// naive, which is what one would write first, and for query streams the driver of PostgreSQL alone. Servers run in processes of their
+// own and take turns within a round; ratios are made within rounds. It exits with 1 where messages or rows are missing. See
+// docs/performance.md.
 package main
 
 import (
@@ -23,7 +24,9 @@ type options struct {
 	large   bool
 	only    string
 	timeout time.Duration
-	sizes   sizes
+	// profiles is the folder for profiles of the servers; none where empty.
+	profiles string
+	sizes    sizes
 }
 
 // sizes say how much is done in a round.
@@ -38,12 +41,23 @@ type sizes struct {
 	idleOn      time.Duration // until it is again; 0: it is not
 	operations  int           // subscribe and unsubscribe
 	turns       int           // publishes to one receiver
+
+	rows      int64         // of a query
+	streaming time.Duration // how long one query follows the other at least
+	readers   int           // connections with eight streams each whose memory is measured
+	stopped   int64         // rows to a client that reads nothing
+	calm      time.Duration // how long a server does nothing before it is taken to stand still
+	cancels   int           // queries cancelled, and as many clients gone
+	sharing   time.Duration // how long streams share a connection
+	firsts    int           // first rows
 }
 
 func defaults() sizes {
 	return sizes{
 		subscribers: 1000, many: 10_000, broadcasts: 200, flood: 500, idle: 2000, settle: 5 * time.Second,
 		operations: 20_000, turns: 2000,
+		rows: 500_000, streaming: time.Second, readers: 50, stopped: 200_000, calm: 500 * time.Millisecond, cancels: 100,
+		sharing: 2 * time.Second, firsts: 300,
 	}
 }
 
@@ -71,7 +85,8 @@ func bench(args []string, stdout, progress io.Writer) error {
 	flags.BoolVar(&o.large, "large", false, "10,000 connections, and memory once more after a ping round")
 	flags.StringVar(&o.only, "only", "", "a regular expression: only the cases whose names it matches")
 	seconds := flags.Int("seconds", 3, "how long to publish at a steady rate")
-	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "for all of it")
+	flags.StringVar(&o.profiles, "profiles", "", "a folder: write a CPU profile of each server of each round into it")
+	flags.DurationVar(&o.timeout, "timeout", time.Hour, "for all of it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -17,26 +17,35 @@ import (
 type process struct {
 	address string
 	tls     *tls.Config // nil: plain
+	data    *databases  // what stands behind it
 
 	command *exec.Cmd
 	stdin   io.WriteCloser
 	stdout  *bufio.Reader
 }
 
+// launch says what a server is started as; see serve.
+type launch struct {
+	kind      string
+	args      []string // behind the address
+	encrypted bool
+	profile   string // the file that its processor time is written to, by function; none where empty
+}
+
 // startProcess starts this program again as a server. Another process may take the port that was found free, so it tries again.
-func startProcess(ctx context.Context, s subject) (p *process, err error) {
+func startProcess(ctx context.Context, l launch) (p *process, err error) {
 	for range 3 {
-		if p, err = tryProcess(ctx, s); err == nil || ctx.Err() != nil {
+		if p, err = tryProcess(ctx, l); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("starting the server %s: %w", s.server, err)
+		return nil, fmt.Errorf("starting the server %s: %w", l.kind, err)
 	}
 	return p, nil
 }
 
-func tryProcess(ctx context.Context, s subject) (*process, error) {
+func tryProcess(ctx context.Context, l launch) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -45,14 +54,15 @@ func tryProcess(ctx context.Context, s subject) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{serveWord, s.server, address}
 	p := &process{address: address}
-	if s.encrypted {
-		args = append(args, "tls")
+	if l.encrypted {
 		// The certificate was made a moment ago by the server for itself.
 		p.tls = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
 	}
-	p.command = exec.CommandContext(ctx, self, args...)
+	p.command = exec.CommandContext(ctx, self, append([]string{serveWord, l.kind, address}, l.args...)...)
+	if l.profile != "" {
+		p.command.Env = append(os.Environ(), profileVariable+"="+l.profile)
+	}
 	// A server that loses its stdin cleans up and ends.
 	p.command.Cancel = func() error { return p.stdin.Close() }
 	p.command.WaitDelay = 10 * time.Second
@@ -117,4 +127,29 @@ func (p *process) memory() (live, resident float64, err error) {
 	var heap, stacks float64
 	err = p.ask("mem", &heap, &stacks, &resident)
 	return heap + stacks, resident, err
+}
+
+// peak is the most that was resident of the server since it was last asked, in bytes.
+func (p *process) peak() (resident float64, err error) {
+	err = p.ask("peak", &resident)
+	return resident, err
+}
+
+// calm waits until the server does no more than wait: it uses less than a twentieth of a processor for so long.
+func (p *process) calm(ctx context.Context, d time.Duration) error {
+	for {
+		used, err := cpuOf(p, func() error { return pause(ctx, d) })
+		if err != nil || used < d/20 {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

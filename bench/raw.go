@@ -11,6 +11,8 @@ import (
 	"net"
 	"sync"
 	"syscall"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // rawServer is the floor: what a broadcast costs when nothing is done but writing. A frame is built once, and one goroutine writes
@@ -104,6 +106,7 @@ func (s *rawServer) serve(ctx context.Context, c *rawConn) error {
 	if err := upgrade(f); err != nil {
 		return err
 	}
+	var encoded encodedStream
 	for {
 		op, payload, err := f.next()
 		if err != nil || op == opClose {
@@ -125,6 +128,11 @@ func (s *rawServer) serve(ctx context.Context, c *rawConn) error {
 				return ctx.Err()
 			}
 			continue
+		case "stream_query":
+			if err := encoded.send(c, r.Params.N); err != nil {
+				return err
+			}
+			continue
 		case "subscribe":
 			reply = subscribed(r.Channel)
 			s.subscribe(c, r.Channel)
@@ -138,6 +146,22 @@ func (s *rawServer) serve(ctx context.Context, c *rawConn) error {
 			return err
 		}
 	}
+}
+
+// encodedStream is the floor of a query stream: all its frames are encoded before, by the first request for so many rows.
+type encodedStream struct {
+	rows   int64
+	frames []byte
+}
+
+func (s *encodedStream) send(c *rawConn, rows int64) error {
+	if s.rows != rows {
+		s.rows, s.frames = rows, appendBatches(nil, theStream, rows)
+		done := protocol.QueryCompleted{StreamID: theStream, Rows: rows, Batches: batches(rows)}
+		s.frames = appendFrame(s.frames, opText, protocol.AppendQueryCompleted(nil, done), false)
+	}
+	_, err := c.Write(s.frames)
+	return err
 }
 
 // upgrade does the WebSocket handshake by hand.

@@ -12,6 +12,11 @@ type request struct {
 	Type    string          `json:"type"`
 	Channel string          `json:"channel"`
 	Data    json.RawMessage `json:"data"`
+	Query   string          `json:"query"`
+	Credits *int            `json:"credits"`
+	Params  struct {
+		N int64 `json:"n"`
+	} `json:"params"`
 }
 
 // The messages of the servers to compare with are the project's own, so that all send as many bytes.

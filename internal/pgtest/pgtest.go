@@ -1,5 +1,5 @@
-// Package pgtest starts a PostgreSQL server for the tests of a package: an empty one, in a temporary folder, on a Unix socket. A
-// server that is not installed fails the tests.
+// Package pgtest starts a PostgreSQL server for the tests of a package and for benchmarks: an empty one, in a temporary folder, on a
+// Unix socket. A server that is not installed fails them.
 package pgtest
 
 import (

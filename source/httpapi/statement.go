@@ -176,5 +176,7 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// Impersonal tells that the rows are the same for every user: the API is not told who that is. See stream.Impersonal.
-func (*statement) Impersonal() bool { return true }
+// Impersonal tells whether the rows are the same for every user: no header tells the API who that is. See stream.Impersonal.
+func (s *statement) Impersonal() bool {
+	return !slices.ContainsFunc(s.source.header, func(h header) bool { return len(h.parts) > 1 })
+}
