@@ -105,7 +105,7 @@ func TestRawSQL(t *testing.T) {
 		{"main", "select secret_thing from orders", nil, "QUERY_FAILED"},
 		{"main", "select * from pg_authid", nil, "QUERY_FAILED"},
 		{"main", "select $1", M{"a": 1}, "INVALID_PARAMS"},
-		{"main", "select 1 where true = @a", M{"a": "x"}, "QUERY_FAILED"},
+		{"main", "select 1 where true = @a", M{"a": "x"}, "INVALID_PARAMS"},
 		{"main", "select 1 where true = @a", M{"a": 1}, "INVALID_PARAMS"},
 		{"api", "delete from orders", nil, "QUERY_FAILED"},
 		{"api", "select 1 into x", nil, "QUERY_FAILED"},
