@@ -3,6 +3,7 @@ package neuroquantumws_test
 import (
 	"encoding/binary"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -171,7 +172,7 @@ func TestControlFramesAmidFragments(t *testing.T) {
 func TestNoCompression(t *testing.T) {
 	s := serve(t, "")
 	raw := wstest.DialRaw(t, s.address, wstest.Handshake(s.address, "/ws", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"), 0)
-	if extensions := raw.Response.Header.Get("Sec-WebSocket-Extensions"); raw.Response.StatusCode != 101 || extensions != "" {
+	if extensions := raw.Response.Header.Get("Sec-WebSocket-Extensions"); raw.Response.StatusCode != http.StatusSwitchingProtocols || extensions != "" {
 		t.Fatalf("%s with the extensions %q", raw.Response.Status, extensions)
 	}
 	raw.Bytes(wstest.Frame(wstest.Fin|0x40|wstest.OpText, strings.Repeat("\x00", 100)))

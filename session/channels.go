@@ -31,7 +31,7 @@ func (s *Session) subscribe(req protocol.Request) {
 			s.fail(req, channel, forbidden())
 		case req.History > 0 && !rule.History.Keeps():
 			s.fail(req, channel, noHistory())
-		case req.Presence && !(rule.Presence && rule.AllowsAll(access.Presence, identity, pattern)):
+		case req.Presence && (!rule.Presence || !rule.AllowsAll(access.Presence, identity, pattern)):
 			s.fail(req, channel, noPresence())
 		case !seen[channel]:
 			seen[channel] = true
