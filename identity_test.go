@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -345,4 +346,33 @@ func TestWithoutJWTNoTokensAreTaken(t *testing.T) {
 		t.Errorf("got %v", c.Welcome)
 	}
 	c.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
+}
+
+// Whoever connects while its user is revoked is let in by neither: no connection of a token from before is left.
+func TestRevocationInAStampede(t *testing.T) {
+	s := serve(t, withJWT("")+"max_connections_per_user 1000")
+	header := bearerHeader(tokenOf(t, "ann", nil))
+	witness := s.dial()
+	var all sync.WaitGroup
+	halfway := make(chan struct{}, 1)
+	for i := range 60 {
+		all.Go(func() {
+			c, response, err := wstest.TryDial(t, s.url(), wstest.Options{Header: header})
+			if i == 30 {
+				halfway <- struct{}{}
+			}
+			switch {
+			case err == nil:
+				if _, code := c.Closed(); code != 4100 {
+					t.Errorf("closed with %d", code)
+				}
+			case response == nil || response.StatusCode != http.StatusUnauthorized && response.StatusCode != http.StatusSwitchingProtocols:
+				t.Errorf("got %v, %v", response, err)
+			}
+		})
+	}
+	<-halfway
+	neuroquantumws.RevokeUser("default", "ann", time.Now(), -1)
+	all.Wait()
+	until(witness, "nobody else is left", func() bool { return hubOf(t, "default").Stats().Connections == 1 })
 }

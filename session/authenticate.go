@@ -87,4 +87,6 @@ func (s *Session) endForbiddenStreams(id *access.Identity) {
 }
 
 // mayRun tells whether a client may run what its stream is called by.
-func (s *Session) mayRun(query string, id *access.Identity) bool { return s.config.QueryAccess[query].Allow(id) }
+func (s *Session) mayRun(query string, id *access.Identity) bool {
+	return s.config.QueryAccess[query].Allow(id)
+}
