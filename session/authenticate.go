@@ -36,7 +36,8 @@ func (s *Session) authenticate(req protocol.Request) {
 		s.fail(req, "", unauthenticated(err))
 		return
 	}
-	if now := s.conn.Identity(); now.User != "" && now.User != id.User {
+	now := s.conn.Identity()
+	if now.User != "" && now.User != id.User {
 		s.fail(req, "", protocol.Errorf(protocol.Unauthenticated, "the token is of another user: open another connection for it"))
 		return
 	}
@@ -45,7 +46,9 @@ func (s *Session) authenticate(req protocol.Request) {
 		return
 	}
 	s.awaited = false
-	s.endForbiddenStreams(id)
+	if !now.SameRights(id) {
+		s.endForbiddenStreams(id)
+	}
 	if s.env.Revocations.Revoked(id) { // just now, before the connection could be found as this user's
 		s.env.Hub.Disconnect(s.conn.ID(), "disconnected by an operator", -1)
 		return
