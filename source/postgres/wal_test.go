@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -234,5 +235,53 @@ func TestTableNames(t *testing.T) {
 	}
 	if got := textArray([]byte("{}")); len(got) != 0 {
 		t.Errorf("got %q", got)
+	}
+}
+
+// What a slot will not tell is waited for: transactions that its snapshot sees and others do not, but none that it does not see either.
+func TestEyesWait(t *testing.T) {
+	before, err := parseSnapshot("10:20:12,15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		now   []string // snapshots, one look after the other
+		looks int
+	}{
+		"nothing is open":          {[]string{"21:21:"}, 1},
+		"open for both":            {[]string{"12:22:12,15,20,21"}, 1},
+		"committed but not seen":   {[]string{"11:22:11,12", "11:22:11", "12:22:12,21"}, 3},
+		"committed, begun earlier": {[]string{"5:22:5", "6:22:"}, 2},
+	} {
+		looks := 0
+		e := eyes{query: func(context.Context, string, [][]byte) ([][][]byte, error) {
+			looks++
+			return [][][]byte{{[]byte(c.now[looks-1])}}, nil
+		}}
+		if err := e.untilAll(t.Context(), before); err != nil || looks != c.looks {
+			t.Errorf("%s: %d looks, %v", name, looks, err)
+		}
+	}
+	// The last look answers for whatever it shows.
+	looks := 0
+	e := eyes{query: func(context.Context, string, [][]byte) ([][][]byte, error) {
+		looks++
+		return [][][]byte{{[]byte([]string{"30:31:30", "31:40:35"}[looks-1])}}, nil
+	}}
+	for _, xid := range []uint32{30, 31, 33, 39, 12} {
+		if err := e.until(t.Context(), xid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looks != 2 {
+		t.Errorf("%d looks", looks)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	e = eyes{query: func(context.Context, string, [][]byte) ([][][]byte, error) {
+		cancel()
+		return [][][]byte{{[]byte("1:2:1")}}, nil
+	}}
+	if err := e.until(ctx, 1); err == nil {
+		t.Error("it has seen what is not there")
 	}
 }
