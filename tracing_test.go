@@ -53,7 +53,7 @@ func spans(name string) (found []sdktrace.ReadOnlySpan) {
 func attributesOf(s sdktrace.ReadOnlySpan) string {
 	var all []string
 	for _, a := range s.Attributes() {
-		all = append(all, strings.TrimPrefix(string(a.Key), "neuroquantum_ws.")+"="+a.Value.Emit())
+		all = append(all, strings.TrimPrefix(string(a.Key), "neuroquantum_ws.")+"="+a.Value.String())
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
