@@ -75,7 +75,7 @@ func TestAsyncAPIOfClients(t *testing.T) {
 	want := []string{
 		protocol.TypeSubscribe, protocol.TypeUnsubscribe, protocol.TypePublish, protocol.TypeHistory, protocol.TypePresence,
 		protocol.TypeStreamQuery, protocol.TypeCredit, protocol.TypeCancelQuery, protocol.TypeQueryStatus, protocol.TypeAuthenticate,
-		protocol.TypePing, protocol.TypePong, protocol.TypeMessage,
+		protocol.TypePing, protocol.TypePong, protocol.TypeMessage, protocol.TypeWatch, protocol.TypeUnwatch,
 	}
 	slices.Sort(want)
 	if got := slices.Sorted(maps.Keys(messages)); !slices.Equal(got, want) {
@@ -147,6 +147,9 @@ func said() [][]byte {
 		protocol.AppendQueryCancelled(nil, id, "operator", 1, "1"), protocol.AppendQueryCancelled(nil, id, "operator", 1, ""),
 		protocol.AppendQueryStatus(nil, protocol.QueryStatus{StreamID: id, ID: "1", Status: "failed", Progress: &share}),
 		protocol.AppendQueryStatus(nil, protocol.QueryStatus{StreamID: id, Status: "completed"}),
+		protocol.AppendQueryReady(nil, id, 4), protocol.AppendQueryReset(nil, id),
+		protocol.AppendQueryChange(nil, id, 6, protocol.OpInsert, []byte(`[1,"a"]`), []byte(`{"a":1}`)),
+		protocol.AppendQueryChange(nil, id, 8, protocol.OpDelete, []byte(`1`), nil),
 		protocol.AppendReconnect(nil, time.Second, "x"),
 		protocol.AppendPong(nil, now, "1"), protocol.AppendPong(nil, now, ""),
 		protocol.AppendError(nil, limited, "1", id, "a"), protocol.AppendError(nil, protocol.Errorf(protocol.Internal, "x"), "", "", ""),
