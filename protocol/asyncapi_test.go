@@ -147,6 +147,7 @@ func said() [][]byte {
 		protocol.AppendQueryCancelled(nil, id, "operator", 1, "1"), protocol.AppendQueryCancelled(nil, id, "operator", 1, ""),
 		protocol.AppendQueryStatus(nil, protocol.QueryStatus{StreamID: id, ID: "1", Status: "failed", Progress: &share}),
 		protocol.AppendQueryStatus(nil, protocol.QueryStatus{StreamID: id, Status: "completed"}),
+		protocol.AppendAuthenticated(nil, "1", "ann", now), protocol.AppendAuthenticated(nil, "", "ann", time.Time{}),
 		protocol.AppendQueryReady(nil, id, 4), protocol.AppendQueryReset(nil, id),
 		protocol.AppendQueryChange(nil, id, 6, protocol.OpInsert, []byte(`[1,"a"]`), []byte(`{"a":1}`)),
 		protocol.AppendQueryChange(nil, id, 8, protocol.OpDelete, []byte(`1`), nil),
