@@ -113,6 +113,16 @@ var (
 		"Time from stopping a running query until the database was done with it.", "source")
 )
 
+// The metrics of live queries.
+var (
+	mWatches     = gauge("watches", "Live queries that clients watch.")
+	mResults     = gauge("live_results", "Different results that are kept true, or remembered for those who come again.")
+	mResultBytes = gauge("live_result_bytes", "Bytes of the rows of these results.")
+	mRuns        = counter("live_runs_total", "Times that a watched query has run.")
+	mRunFailures = counter("live_failures_total", "Runs of watched queries that failed.")
+	mChanges     = counter("live_changes_total", "Changes found between two runs; each is told to all who watch.")
+)
+
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range described {
@@ -135,6 +145,7 @@ func (collector) Collect(out chan<- prometheus.Metric) {
 		s.messages(p, stats)
 		s.channels(p, stats)
 		s.streams(p)
+		s.live(p)
 	}
 }
 
@@ -224,6 +235,16 @@ func (s sink) streams(p *pooledHub) {
 		s.tellTimes(mFirstRow, times.FirstRow, times.Source)
 		s.tellTimes(mCancelledIdle, times.Idle, times.Source)
 	}
+}
+
+func (s sink) live(p *pooledHub) {
+	stats := p.env.Live.Stats()
+	s.tell(mWatches, float64(p.env.Streams.Watches()))
+	s.tell(mResults, float64(stats.Results))
+	s.tell(mResultBytes, float64(stats.Bytes))
+	s.tell(mRuns, float64(stats.Runs))
+	s.tell(mRunFailures, float64(stats.Failures))
+	s.tell(mChanges, float64(stats.Changes))
 }
 
 func (s sink) kind(k stream.KindTotals) {

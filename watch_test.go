@@ -143,7 +143,7 @@ func notesSite(t *testing.T, more string) (*site, *sql.DB) {
 	t.Helper()
 	path := database(t, "pragma journal_mode = wal", "create table notes (id integer primary key, owner text, text text)",
 		"insert into notes values (1, 'ann', 'one'), (2, 'bob', 'two'), (3, 'ann', 'three')")
-	s := serve(t, "rate_limit 100000\nsource db sqlite "+path+`
+	s := serveSite(t, "metrics /metrics\n"+ws("rate_limit 100000\nsource db sqlite "+path+`
 		query notes {
 			source db
 			sql "select id, owner, text from notes order by id"
@@ -179,7 +179,7 @@ func notesSite(t *testing.T, more string) (*site, *sql.DB) {
 				every 1s
 			}
 		}
-		`+more)
+		`+more))
 	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)
@@ -239,6 +239,10 @@ func TestWatch(t *testing.T) {
 		t.Errorf("got %v", status)
 	}
 
+	if got := s.metrics("default"); got["watches"] != 3 || got["live_results"] != 2 || got["live_runs_total"] < 4 ||
+		got["live_changes_total"] < 5 || got["live_failures_total"] != 0 || got["live_result_bytes"] < 100 {
+		t.Errorf("got %v", got)
+	}
 	c.Refused("CANCEL_FAILED", M{"type": "unwatch", "stream_id": again.id})
 	c.AskFor("query_cancelled", M{"type": "unwatch", "stream_id": of.id})
 	c.Refused("CANCEL_FAILED", M{"type": "unwatch", "stream_id": of.id})
