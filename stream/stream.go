@@ -86,6 +86,7 @@ func (s *stream) run() {
 		<-s.before.retired // it was stopped
 		s.before = nil
 	}
+	s.left.trail.keepLess(s.credit == nil)
 	if s.watch == nil {
 		deadline := time.AfterFunc(s.options.MaxDuration, func() {
 			s.stop(failure(protocol.QueryTimeout, "the query ran longer than %s", s.options.MaxDuration))

@@ -7,6 +7,8 @@ const (
 	maxMarks = 512
 	// maxKept is how many bytes of batches a stream keeps that its client may not have yet.
 	maxKept = 32 << 10
+	// maxKeptUnasked is the same for a stream without credit: nothing is ever acknowledged there.
+	maxKeptUnasked = 8 << 10
 )
 
 // mark is the place in the result behind a batch.
@@ -28,6 +30,7 @@ type trail struct {
 	kept  [][]byte
 	bytes int
 	spare []byte // a text that is kept no longer
+	less  bool   // the client grants no credit
 }
 
 // add notes a batch before it is sent: whether the client gets it is not known if the connection breaks.
@@ -45,9 +48,20 @@ func (t *trail) add(text []byte, m mark) {
 	t.kept = append(t.kept, append(t.spare[:0], text...))
 	t.spare = nil
 	t.bytes += len(text)
-	for t.bytes > maxKept {
+	limit := maxKept
+	if t.less {
+		limit = maxKeptUnasked
+	}
+	for t.bytes > limit {
 		t.dropLocked()
 	}
+}
+
+// keepLess says whether the client grants no credit.
+func (t *trail) keepLess(less bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.less = less
 }
 
 // acknowledge is called when the client grants credit for so many batches: it has done with as many of those that it was sent.
