@@ -175,7 +175,6 @@ func TestTally(t *testing.T) {
 		"more behind it":   {[]string{batch(0, 1, 100, false), batch(1, 101, 150, false), completed(150, 2)}, false},
 		"another total":    {[]string{batch(0, 1, 100, true), batch(1, 101, 150, false), completed(149, 2)}, false},
 		"other batches":    {[]string{batch(0, 1, 100, true), batch(1, 101, 150, false), completed(150, 3)}, false},
-		"rows only told":   {[]string{batch(0, 1, 100, false), completed(150, 1)}, false},
 		"an error":         {[]string{batch(0, 1, 100, true), `{"type":"error","code":"QUERY_FAILED"}`}, false},
 		"cancelled":        {[]string{batch(0, 1, 100, true), `{"type":"query_cancelled","stream_id":"` + theStream + `"}`}, false},
 		"cut":              {[]string{batch(0, 1, 100, true)}, false},

@@ -17,9 +17,7 @@ const (
 
 const underWay = 20 // batches that a client has when a query is taken to be streaming
 
-func doing(what string) subject {
-	return subject{name: what, server: "caddy", source: "postgres", base: "pgconn, computing"}
-}
+func doing(what string) subject { return subject{name: what, server: "caddy", source: "postgres"} }
 
 // cancel measures how long the database goes on after a query was cancelled, and after its client is gone.
 func cancel(ctx context.Context, z *sizes, s subject, p *process) ([]value, error) {
@@ -28,17 +26,13 @@ func cancel(ctx context.Context, z *sizes, s subject, p *process) ([]value, erro
 		return nil, err
 	}
 	defer w.conn.Close(context.WithoutCancel(ctx))
-	what := s.name
-	if s.server == driver.server {
-		what = computing
-	}
 	var idle, told, gone []time.Duration
 	for i := range z.cancels + 1 {
-		one, err := w.cancelled(ctx, p, what, false)
+		one, err := w.cancelled(ctx, p, s.name, false)
 		if err != nil {
 			return nil, fmt.Errorf("cancelling: %w", err)
 		}
-		other, err := w.cancelled(ctx, p, what, true)
+		other, err := w.cancelled(ctx, p, s.name, true)
 		if err != nil {
 			return nil, fmt.Errorf("closing: %w", err)
 		}
@@ -165,13 +159,12 @@ func (r *follower) close() {
 // watcher sees what the server's connections to PostgreSQL are doing, by asking again and again.
 type watcher struct{ conn *pgconn.PgConn }
 
-// Questions to the database, about the backends of a server. One whose query has just begun has not come to its work yet.
+// Questions to the database, about the backends of a Caddy. One whose query has just begun has not come to its work yet.
 const (
 	isIdle      = "idle"
 	isComputing = "computing"
 	isBlocked   = "blocked"
-	backendName = "neuroquantum_ws"
-	backends    = "exists (select from pg_stat_activity where application_name = '" + backendName + "' and state %s)"
+	backends    = "exists (select from pg_stat_activity where application_name = 'neuroquantum_ws' and state %s)"
 )
 
 var questions = map[string]string{

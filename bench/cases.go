@@ -84,7 +84,6 @@ func cases() []benchCase {
 			reading("memory", ""), reading("sqlite", "memory"), reading("postgres", "memory"),
 		}},
 		{name: "cancel", measure: cancel, subjects: []subject{
-			{name: "pgconn, computing", server: "pgconn", source: "postgres"},
 			doing(computing), doing(streaming), doing(paused),
 		}},
 		{name: "fairness", measure: fairness, subjects: []subject{

@@ -57,12 +57,10 @@ const (
 )
 
 // The queries of PostgreSQL that are there to be cancelled; none comes to its end.
-const (
-	computingSQL    = "select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b"
-	postgresQueries = `
+const postgresQueries = `
 		query computing {
 			source data
-			sql ` + "`" + computingSQL + "`" + `
+			sql ` + "`select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b`" + `
 			allow anyone
 		}
 		query endless {
@@ -70,7 +68,6 @@ const (
 			sql ` + "`select " + columns + " from generate_series(1, 100000), readings`" + `
 			allow anyone
 		}`
-)
 
 // options gives the options of a Caddy whose streams read from a source, and sees to it that the source is there.
 func (d *databases) options(ctx context.Context, source string) (string, error) {

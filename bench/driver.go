@@ -58,115 +58,74 @@ func (s *driverServer) serve(ctx context.Context, conn net.Conn) error {
 	if err := upgrade(f); err != nil {
 		return err
 	}
-	config, err := pgconn.ParseConfig(s.dsn)
-	if err != nil {
-		return err
-	}
-	config.RuntimeParams["application_name"] = backendName
-	db, err := pgconn.ConnectConfig(ctx, config)
+	db, err := pgconn.Connect(ctx, s.dsn)
 	if err != nil {
 		return err
 	}
 	defer db.Close(context.WithoutCancel(ctx))
-	ctx, cancel := context.WithCancel(ctx)
-	requests := make(chan *request)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer conn.Close()
-	wg.Go(func() {
-		defer cancel()
-		_ = receive(ctx, f, requests)
-	})
 	for {
-		select {
-		case r := <-requests:
-			if r.Type != "stream_query" {
-				return fmt.Errorf("a request %q", r.Type)
-			}
-			if err := read(ctx, f, db, r, requests); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		r, err := nextRequest(f)
+		if err != nil {
+			return err
+		}
+		if r.Type != "stream_query" {
+			return fmt.Errorf("a request %q", r.Type)
+		}
+		if err := read(ctx, f, db, r); err != nil {
+			return err
 		}
 	}
 }
 
-// receive takes requests until the client is gone.
-func receive(ctx context.Context, f *framer, requests chan<- *request) error {
+// nextRequest takes the next request.
+func nextRequest(f *framer) (*request, error) {
 	for {
 		op, payload, err := f.next()
-		if err != nil || op == opClose {
-			return err
+		if err != nil {
+			return nil, err
 		}
-		if op != opText {
-			continue
-		}
-		r := new(request)
-		if err := json.Unmarshal(payload, r); err != nil {
-			return err
-		}
-		select {
-		case requests <- r:
-		case <-ctx.Done():
-			return ctx.Err()
+		switch op {
+		case opClose:
+			return nil, net.ErrClosed
+		case opText:
+			r := new(request)
+			return r, json.Unmarshal(payload, r)
 		}
 	}
 }
 
-var errNotCancelled = errors.New("the query was not cancelled")
-
-// read runs a query, with values in the format that costs the least, until its end or until the next request, which cancels it. Where
-// the client grants credit, it reads no more than a batch. The client hears of it when the batch is there, or, where there is a lot to
-// compute before, at once.
-func read(ctx context.Context, f *framer, db *pgconn.PgConn, r *request, requests <-chan *request) error {
-	sql, args, early := "select "+columns+" from readings limit $1", [][]byte{fmt.Append(nil, r.Params.N)}, 0
-	if r.Query == computing {
-		sql, args = computingSQL, nil
-	} else {
-		early = batchRows
-	}
-	rows := db.ExecParams(ctx, sql, args, nil, nil, []int16{pgtype.BinaryFormatCode})
-	stopped, finished := make(chan error, 1), make(chan struct{})
-	go func() {
-		select {
-		case <-requests:
-			stopped <- db.CancelRequest(ctx)
-		case <-finished:
-			stopped <- errNotCancelled
-		case <-ctx.Done():
-			stopped <- ctx.Err()
-		}
-	}()
-	n := 0
-	for n < early && rows.NextRow() {
+// read runs a query, with values in the format that costs the least. Where the client grants credit, it stops after a batch until the
+// client cancels.
+func read(ctx context.Context, f *framer, db *pgconn.PgConn, r *request) error {
+	rows := db.ExecParams(ctx, "select "+columns+" from readings limit $1", [][]byte{fmt.Append(nil, r.Params.N)}, nil, nil,
+		[]int16{pgtype.BinaryFormatCode})
+	var n int64
+	for n < batchRows && rows.NextRow() {
 		n++
 	}
-	told := tell(f, protocol.AppendQueryStarted(nil, protocol.QueryStarted{StreamID: theStream, Query: r.Query}))
-	var outcome error
+	if err := tell(f, protocol.AppendQueryStarted(nil, protocol.QueryStarted{StreamID: theStream, Query: r.Query})); err != nil {
+		return err
+	}
 	if r.Credits != nil {
-		outcome = <-stopped
-	} else {
-		for rows.NextRow() {
-			n++
+		if _, err := nextRequest(f); err != nil {
+			return err
 		}
+		if err := db.CancelRequest(ctx); err != nil {
+			return err
+		}
+		var failed *pgconn.PgError
+		if _, err := rows.Close(); err != nil && !errors.As(err, &failed) {
+			return err
+		}
+		return tell(f, protocol.AppendQueryCancelled(nil, theStream, "client", n, ""))
 	}
-	_, err := rows.Close()
-	close(finished)
-	if r.Credits == nil {
-		outcome = <-stopped
+	for rows.NextRow() {
+		n++
 	}
-	var failed *pgconn.PgError
-	switch {
-	case told != nil:
-		return told
-	case outcome == nil && (err == nil || errors.As(err, &failed)):
-		return tell(f, protocol.AppendQueryCancelled(nil, theStream, "client", int64(n), ""))
-	case errors.Is(outcome, errNotCancelled) && err == nil:
-		return tell(f, protocol.AppendQueryCompleted(nil, protocol.QueryCompleted{StreamID: theStream, Rows: int64(n)}))
-	default:
-		return errors.Join(outcome, err)
+	if _, err := rows.Close(); err != nil {
+		return err
 	}
+	return tell(f, protocol.AppendQueryCompleted(nil, protocol.QueryCompleted{StreamID: theStream, Rows: n}))
 }
 
 // theStream is the id of every stream of the servers to compare with, whose clients have one at a time.
