@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -485,25 +487,27 @@ func TestFeedOfLargeTransaction(t *testing.T) {
 	}
 }
 
-// peak watches how far the heap grows.
+// peak watches how far the heap grows. It looks at what a collection has left, which what waits to be collected says nothing about.
 func peak() (most func() int64, stop func()) {
+	percent := debug.SetGCPercent(20)
 	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapInuse)
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		return int64(live[0].Value.Uint64())
 	}
 	runtime.GC()
 	base, top := heap(), int64(0)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
 				top = max(top, heap()-base)
 			case <-quit:
+				debug.SetGCPercent(percent)
 				return
 			}
 		}
