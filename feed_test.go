@@ -101,7 +101,7 @@ func TestFeedOfTable(t *testing.T) {
 		create table pairs (a int, b text, v text, big text, primary key (b, a));
 		alter table pairs alter column big set storage external;
 		alter publication nq add table pairs;`)
-	s := serve(t, itemsSource+`
+	s := serveSite(t, "metrics /metrics\n"+ws(itemsSource+`
 		channel ** {
 			history 1000
 			allow subscribe anyone
@@ -116,7 +116,7 @@ func TestFeedOfTable(t *testing.T) {
 			source main
 			table `+"`\"public\".\"pairs\"`"+` b a big
 			publish pairs/{row.b}
-		}`)
+		}`))
 	reading(t, server, 1)
 	c := s.dial()
 	c.Subscribe("**")
@@ -147,6 +147,16 @@ func TestFeedOfTable(t *testing.T) {
 		`pairs/q {"key":["q",1],"op":"insert","row":{"a":1,"b":"q","big":"`+large+`"}}`)
 	superuser(t, server, "begin; delete from pairs; rollback; truncate pairs; insert into items values (1, 'x', 'y', 1)")
 	expectTold(c, `items/all {"key":"1","op":"insert","row":{"id":"1","n":"1","owner":"x"}}`)
+
+	expect(t, "metrics", s.metrics("default"), map[string]float64{
+		`change_feed_up{source="main"}`: 1, `change_feed_tables_lost{source="main"}`: 0, `change_feed_interruptions_total{source="main"}`: 0,
+		`change_feed_transactions_total{source="main"}`: 6, `change_feed_changes_total{source="main"}`: 19,
+		`feed_messages_total{feed="items",outcome="published"}`: 8, `feed_messages_total{feed="items",outcome="untold"}`: 0,
+		`feed_messages_total{feed="pairs",outcome="published"}`: 8, `feed_messages_total{feed="pairs",outcome="untold"}`: 7,
+	})
+	if delay := s.metrics("default")[`change_feed_delay_seconds{source="main"}`]; delay < 0 || delay > 60 {
+		t.Errorf("the delay is %v", delay)
+	}
 }
 
 // A column that is gone pauses a feed until it is back; others may come and go.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -126,7 +127,9 @@ func (h *Handler) warnOfFeed(name string, changes stream.Changes, template live.
 // feed is what publishes into channels as long as a configuration has it.
 type feed interface {
 	// run publishes until ctx ends.
-	run(ctx context.Context, publish func(ctx context.Context, channel string, data []byte) error, log *zap.Logger)
+	run(ctx context.Context, publish func(ctx context.Context, channel string, data []byte) error, log *zap.Logger, counts *live.Counts)
+	// name is that of the configuration.
+	name() string
 	// same tells whether a feed of the next configuration may be left to this one, which goes on.
 	same(next feed) bool
 }
@@ -134,20 +137,24 @@ type feed interface {
 // replayFeed begins again with each configuration.
 type replayFeed struct{ live.Replay }
 
-func (f replayFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger) {
-	f.Publish, f.Log = publish, log
+func (f replayFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger, counts *live.Counts) {
+	f.Publish, f.Log, f.Counts = publish, log, counts
 	f.Run(ctx)
 }
+
+func (f replayFeed) name() string { return f.Name }
 
 func (replayFeed) same(feed) bool { return false }
 
 // tableFeed goes on where the next configuration has it as it is: to begin again would leave out what is committed in between.
 type tableFeed struct{ live.Changes }
 
-func (f tableFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger) {
-	f.Publish, f.Log = publish, log
+func (f tableFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger, counts *live.Counts) {
+	f.Publish, f.Log, f.Counts = publish, log, counts
 	f.Run(ctx)
 }
+
+func (f tableFeed) name() string { return f.Name }
 
 func (f tableFeed) same(next feed) bool {
 	n, ok := next.(tableFeed)
@@ -159,6 +166,7 @@ type feeds struct {
 	publish func(ctx context.Context, channel string, data []byte) error
 	log     *zap.Logger
 	running []*runningFeed
+	counts  sync.Map // *live.Counts by the name of the feed, as long as the configuration has it
 }
 
 type runningFeed struct {
@@ -169,6 +177,12 @@ type runningFeed struct {
 
 // replace lets these feeds run in place of those that do, and waits until the others have ended.
 func (f *feeds) replace(next []feed) {
+	f.counts.Range(func(name, _ any) bool {
+		if !slices.ContainsFunc(next, func(n feed) bool { return n.name() == name }) {
+			f.counts.Delete(name)
+		}
+		return true
+	})
 	var kept []*runningFeed
 	for _, r := range f.running {
 		i := slices.IndexFunc(next, r.feed.same)
@@ -188,9 +202,10 @@ func (f *feeds) replace(next []feed) {
 	for _, n := range next {
 		ctx, cancel := context.WithCancel(context.Background())
 		r := &runningFeed{n, cancel, make(chan struct{})}
+		counts, _ := f.counts.LoadOrStore(n.name(), new(live.Counts))
 		go func() {
 			defer close(r.done)
-			n.run(ctx, f.publish, f.log)
+			n.run(ctx, f.publish, f.log, counts.(*live.Counts))
 		}()
 		f.running = append(f.running, r)
 	}

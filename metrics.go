@@ -11,6 +11,7 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/histogram"
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -123,6 +124,18 @@ var (
 	mChanges     = counter("live_changes_total", "Changes found between two runs; each is told to all who watch.")
 )
 
+// The metrics of feeds, and of the logs of changes that sources read.
+var (
+	mFeedMessages = counter("feed_messages_total", "Messages of feeds, by outcome: published, untold (a change that could not be told, or"+
+		" not wholly).", "feed", "outcome")
+	mReaderUp      = gauge("change_feed_up", "Whether the source reads its database's log of changes; 1 where nobody listens.", "source")
+	mReaderLost    = gauge("change_feed_tables_lost", "Tables that somebody listens to and the database does not tell of.", "source")
+	mReaderDelay   = gauge("change_feed_delay_seconds", "Time from the newest transaction's commit until the database sent it.", "source")
+	mTransactions  = counter("change_feed_transactions_total", "Transactions read.", "source")
+	mRowChanges    = counter("change_feed_changes_total", "Changes read of rows of tables that somebody listens to.", "source")
+	mInterruptions = counter("change_feed_interruptions_total", "Times that reading ended, or could not begin.", "source")
+)
+
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range described {
@@ -146,6 +159,7 @@ func (collector) Collect(out chan<- prometheus.Metric) {
 		s.channels(p, stats)
 		s.streams(p)
 		s.live(p)
+		s.feeds(p)
 	}
 }
 
@@ -245,6 +259,35 @@ func (s sink) live(p *pooledHub) {
 	s.tell(mRuns, float64(stats.Runs))
 	s.tell(mRunFailures, float64(stats.Failures))
 	s.tell(mChanges, float64(stats.Changes))
+}
+
+func (s sink) feeds(p *pooledHub) {
+	p.feeds.counts.Range(func(name, counts any) bool {
+		c := counts.(*live.Counts)
+		s.tell(mFeedMessages, float64(c.Published.Load()), name.(string), "published")
+		s.tell(mFeedMessages, float64(c.Untold.Load()), name.(string), "untold")
+		return true
+	})
+	readers := p.readers.Load()
+	if readers == nil {
+		return
+	}
+	for name, reader := range *readers {
+		stats, ok := reader.ChangeFeed()
+		if !ok {
+			continue
+		}
+		up := 0.0
+		if stats.Up || !stats.Wanted {
+			up = 1
+		}
+		s.tell(mReaderUp, up, name)
+		s.tell(mReaderLost, float64(stats.Lost), name)
+		s.tell(mReaderDelay, stats.Delay.Seconds(), name)
+		s.tell(mTransactions, float64(stats.Transactions), name)
+		s.tell(mRowChanges, float64(stats.Changes), name)
+		s.tell(mInterruptions, float64(stats.Interruptions), name)
+	}
 }
 
 func (s sink) kind(k stream.KindTotals) {

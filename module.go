@@ -203,6 +203,7 @@ func (h *Handler) compile(ctx caddy.Context) (*configuration, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.readers = feedReaders(sources)
 	if err := h.prepareQueries(ctx, &c, sources); err != nil {
 		return nil, err
 	}
@@ -244,6 +245,17 @@ func (h *Handler) loadSources(ctx caddy.Context) (map[string]stream.Source, erro
 		sources[name] = source
 	}
 	return sources, nil
+}
+
+// feedReaders gives the sources that read a change feed.
+func feedReaders(sources map[string]stream.Source) map[string]stream.FeedReader {
+	readers := make(map[string]stream.FeedReader)
+	for name, source := range sources {
+		if reader, ok := source.(stream.FeedReader); ok {
+			readers[name] = reader
+		}
+	}
+	return readers
 }
 
 func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {

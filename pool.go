@@ -23,6 +23,7 @@ type configuration struct {
 	settings *hub.Settings
 	session  *session.Config
 	feeds    []feed
+	readers  map[string]stream.FeedReader // the sources that read a change feed, by name
 	watches  map[string]watched
 }
 
@@ -37,6 +38,8 @@ type pooledHub struct {
 	log    *swapCore
 	events *events
 	traces deliveries
+
+	readers atomic.Pointer[map[string]stream.FeedReader]
 
 	tickets     access.Tickets
 	revocations access.Revocations
@@ -65,10 +68,10 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		p.env.Revocations = &p.revocations
 		p.events = newEvents(h, steady)
 		h.TraceDeliveries(p.traces.delivered)
-		p.feeds = feeds{log: steady, publish: func(ctx context.Context, channel string, data []byte) error {
+		p.feeds.log, p.feeds.publish = steady, func(ctx context.Context, channel string, data []byte) error {
 			_, err := h.Publish(ctx, hub.Publication{Channel: channel, Data: data})
 			return err
-		}}
+		}
 		return p, nil
 	})
 	if err != nil {
@@ -109,6 +112,7 @@ func (p *pooledHub) apply(c *configuration, log *zap.Logger) {
 	p.env.Live.Configure(p.watches(c.watches)) // first, so that who asks for a query that is new can watch it
 	p.env.Config.Store(c.session)
 	p.feeds.replace(c.feeds)
+	p.readers.Store(&c.readers)
 }
 
 // maxDrain is the longest that the draining of a hub may take, where no grace period is shorter.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,6 +25,13 @@ type Changes struct {
 	// any other it is tried again, for nothing may be left out.
 	Publish func(ctx context.Context, channel string, data []byte) error
 	Log     *zap.Logger
+	Counts  *Counts
+}
+
+// Counts count what becomes of the changes, or rows, of a feed.
+type Counts struct {
+	Published atomic.Uint64 // messages
+	Untold    atomic.Uint64 // changes that could not be told, or not wholly; the log says why
 }
 
 const (
@@ -79,12 +87,18 @@ func (p *changePublisher) say(what string, fields ...zap.Field) {
 	p.log.Warn(what, fields...)
 }
 
+// untold counts a change that cannot be told, or not wholly, and says why.
+func (p *changePublisher) untold(what string, fields ...zap.Field) {
+	p.Counts.Untold.Add(1)
+	p.say(what, fields...)
+}
+
 // take publishes one change. A row that moves from one channel to another, and one whose key changes, is deleted here and inserted there.
 func (p *changePublisher) take(ctx context.Context, change *stream.RowChange) {
 	switch change.Op {
 	case protocol.OpTruncate:
 		if len(p.used) > 0 {
-			p.say("the table was truncated, which cannot be told in channels that are made of its rows")
+			p.untold("the table was truncated, which cannot be told in channels that are made of its rows")
 			return
 		}
 		p.publish(ctx, p.Channel.render(nil), p.encode(change.Op, nil, nil))
@@ -94,7 +108,7 @@ func (p *changePublisher) take(ctx context.Context, change *stream.RowChange) {
 		}
 	case protocol.OpDelete:
 		if !p.known(change.Old) {
-			p.say("a deletion cannot be told, as the old row is not known: ALTER TABLE … REPLICA IDENTITY FULL")
+			p.untold("a deletion cannot be told, as the old row is not known: ALTER TABLE … REPLICA IDENTITY FULL")
 			return
 		}
 		if from, ok := p.channel(change.Old); ok {
@@ -107,7 +121,7 @@ func (p *changePublisher) take(ctx context.Context, change *stream.RowChange) {
 
 func (p *changePublisher) update(ctx context.Context, change *stream.RowChange) {
 	if !p.known(change.New) {
-		p.say("an update cannot be told, as a column of the channel's name is large and was left as it is: ALTER TABLE … REPLICA IDENTITY FULL")
+		p.untold("an update cannot be told, as a column of the channel's name is large and was left as it is: ALTER TABLE … REPLICA IDENTITY FULL")
 		return
 	}
 	to, there := p.channel(change.New)
@@ -115,7 +129,7 @@ func (p *changePublisher) update(ctx context.Context, change *stream.RowChange) 
 	if p.known(change.Old) {
 		from, was = p.channel(change.Old)
 	} else {
-		p.say("an update is told in the row's channel of now; whether it was in another is not known: ALTER TABLE … REPLICA IDENTITY FULL")
+		p.untold("an update is told in the row's channel of now; whether it was in another is not known: ALTER TABLE … REPLICA IDENTITY FULL")
 	}
 	if was && there && from == to && change.OldKey == nil {
 		p.publish(ctx, to, p.encode(change.Op, change.Key, change.New))
@@ -155,7 +169,7 @@ func (p *changePublisher) channel(row [][]byte) (name string, ok bool) {
 			return name, true
 		}
 	}
-	p.say("a row is in no channel, as a value of it is no part of a channel's name", zap.Strings("columns", p.Channel.Columns()))
+	p.untold("a row is in no channel, as a value of it is no part of a channel's name", zap.Strings("columns", p.Channel.Columns()))
 	return "", false
 }
 
@@ -171,7 +185,7 @@ func (p *changePublisher) encode(op string, key []byte, row [][]byte) []byte {
 		data = p.appendRow(data, row)
 	}
 	if len(data) > maxChange {
-		p.say("a row is too large to be published; it is told without its values")
+		p.untold("a row is too large to be published; it is told without its values")
 		data = append(data[:len(head)], `,"too_large":true`...)
 	}
 	data = append(data, '}')
@@ -221,10 +235,13 @@ func (p *changePublisher) publish(ctx context.Context, channel string, data []by
 		err := p.Publish(ctx, channel, data)
 		var final *protocol.Error
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case err == nil:
+			p.Counts.Published.Add(1)
+			return
+		case ctx.Err() != nil:
 			return
 		case errors.As(err, &final):
-			p.say("a change cannot be published", zap.String("channel", channel), zap.Error(err))
+			p.untold("a change cannot be published", zap.String("channel", channel), zap.Error(err))
 			return
 		}
 		p.say("publishing a change failed; trying again", zap.String("channel", channel), zap.Error(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -51,7 +52,7 @@ func publishing(t *testing.T, template string, fail func(channel string) error, 
 	core, logs := observer.New(zapcore.WarnLevel)
 	var out []string
 	c := &Changes{
-		Name: "f", Table: changesOf(changes), Columns: []string{"id", "tenant"}, Channel: channel, Log: zap.New(core),
+		Counts: new(Counts), Name: "f", Table: changesOf(changes), Columns: []string{"id", "tenant"}, Channel: channel, Log: zap.New(core),
 		Publish: func(_ context.Context, channel string, data []byte) error {
 			if fail != nil {
 				if err := fail(channel); err != nil {
@@ -63,6 +64,14 @@ func publishing(t *testing.T, template string, fail func(channel string) error, 
 		},
 	}
 	c.Run(t.Context())
+	if n := int(c.Counts.Published.Load()); n != len(out) {
+		t.Errorf("%d messages are counted, %d were published", n, len(out))
+	}
+	if untold, said := c.Counts.Untold.Load() > 0, slices.ContainsFunc(logs.All(), func(e observer.LoggedEntry) bool {
+		return !strings.Contains(e.Message, "trying again")
+	}); untold != said {
+		t.Errorf("untold are %d, and the log has %v", c.Counts.Untold.Load(), logs.All())
+	}
 	var lines []string
 	for _, entry := range logs.All() {
 		lines = append(lines, entry.Message)

@@ -23,6 +23,7 @@ type Replay struct {
 	// Publish puts a message into a channel. data is JSON and is not kept.
 	Publish func(ctx context.Context, channel string, data []byte) error
 	Log     *zap.Logger
+	Counts  *Counts
 }
 
 // retryAfter is how long a replay waits after its query failed.
@@ -74,6 +75,7 @@ func (r *Replay) once(ctx context.Context, tick <-chan time.Time) error {
 		if err := r.Publish(ctx, channel, data); err != nil {
 			return fmt.Errorf("publishing to %q: %w", channel, err)
 		}
+		r.Counts.Published.Add(1)
 	}
 	if n == 0 && rows.Err() == nil {
 		wait(ctx, tick) // a query without rows is not run without pause

@@ -90,7 +90,7 @@ type sent struct {
 func replay(t *testing.T, r Replay, statement *table, runFor time.Duration) (out []sent, logged []observer.LoggedEntry) {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	r.Name, r.Statement, r.Log = "feed", statement, zap.New(core)
+	r.Name, r.Statement, r.Log, r.Counts = "feed", statement, zap.New(core), new(Counts)
 	refuse := r.Publish
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -39,4 +40,21 @@ type RowChange struct {
 	// New and Old are the row's values behind and before the change as JSON, by their columns. One that is not known is nil: of Old often
 	// all but the key's, of New what is large and was left as it is.
 	New, Old [][]byte
+}
+
+// FeedReader is a Source that reads its database's own log of changes, for all Triggers and Changes of its tables.
+type FeedReader interface {
+	// ChangeFeed tells how that goes; ok is false where it is not configured.
+	ChangeFeed() (stats FeedStats, ok bool)
+}
+
+// FeedStats say how the reading of a database's log of changes goes. Totals are those of the process.
+type FeedStats struct {
+	Wanted        bool          // somebody listens; else it is not read
+	Up            bool          // it is being read
+	Transactions  uint64        // read, of whatever tables
+	Changes       uint64        // to rows of tables that somebody listens to
+	Interruptions uint64        // times that the connection was lost, or could not be made
+	Delay         time.Duration // from the newest transaction's commit until the database sent it, by its own clock; 0 when nothing waits
+	Lost          int           // tables that are listened to and not told of
 }

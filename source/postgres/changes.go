@@ -76,7 +76,19 @@ type tableTrigger struct {
 
 // Start implements stream.Trigger.
 func (t *tableTrigger) Start(changed func()) (stop func()) {
-	return t.source.reader.listen(&listener{table: t.check(), log: t.source.log, changed: changed})
+	return t.source.reader.listen(&listener{table: t.check(), log: t.source.log, changed: changed, check: t.audit})
+}
+
+// audit tells whether the publication tells of all that happens to the table.
+func (t *tableTrigger) audit(ctx context.Context) error {
+	t.mu.Lock()
+	name := t.name
+	t.mu.Unlock()
+	_, publication, err := t.source.look(ctx, name)
+	if err != nil {
+		return err
+	}
+	return publication.complete(t.source.Publication)
 }
 
 // check makes up for a check that was not possible when the configuration was loaded.
@@ -187,7 +199,11 @@ func (c *changes) Run(ctx context.Context, log *zap.Logger, take func(context.Co
 	}
 	d := decoder{textEncoder: textEncoder{quoted: c.int64Strings}, columns: c.columns}
 	var paused string
-	leave := c.source.reader.listen(&listener{table: facts.name, log: log, take: func(change *change) {
+	look := func(ctx context.Context) error {
+		_, _, err := c.source.look(ctx, facts.name)
+		return err
+	}
+	leave := c.source.reader.listen(&listener{table: facts.name, log: log, check: look, take: func(change *change) {
 		row, err := d.decode(change)
 		if err != nil {
 			if paused != err.Error() {

@@ -2,11 +2,13 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/pgtest"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
@@ -186,6 +188,102 @@ func TestChangesWaitUntilTheyAreSeen(t *testing.T) {
 	}
 	if k := <-keys; k != "7 of 1" {
 		t.Errorf("got %s", k)
+	}
+}
+
+// A table that is taken out of the publication looks like one to which nothing happens: it is looked for.
+func TestTableLeavesThePublication(t *testing.T) {
+	script(t, server, "create table leaving (id int primary key); create publication leaving for table leaving")
+	core, logs := observer.New(zap.WarnLevel)
+	s := provision(t, &Source{DSN: server.DSN(), Publication: "leaving"})
+	s.log = zap.New(core)
+	s.reader.auditInterval = time.Millisecond
+	trigger, err := s.OnTable(t.Context(), "leaving")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := make(chan struct{}, 1)
+	stop := trigger.Start(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	for _, step := range []struct {
+		statement, logged string
+		lost              int
+	}{
+		{"alter publication leaving drop table leaving", `ALTER PUBLICATION "leaving" ADD TABLE`, 1},
+		{"alter publication leaving add table leaving", "told again", 0},
+		{"alter publication leaving set (publish = 'insert')", "update, delete, truncate", 1},
+		{"alter publication leaving set (publish = 'insert, update, delete, truncate')", "told again", 0},
+		{"alter table leaving rename to left_over", "there is no table public.leaving", 1},
+		{"alter table left_over rename to leaving", "told again", 0},
+	} {
+		script(t, server, step.statement)
+		eventually(t, step.statement, func() bool {
+			for _, entry := range logs.All() {
+				if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, step.logged) {
+					stats, ok := s.ChangeFeed()
+					return ok && stats.Wanted && stats.Up && stats.Lost == step.lost
+				}
+			}
+			return false
+		})
+		if n := logs.Len(); n > 1 {
+			t.Errorf("%s: logged %d times: %v", step.statement, n, logs.All())
+		}
+		logs.TakeAll()
+		if step.lost > 0 { // as long as it is not told of it calls all the same
+			<-changed
+			<-changed
+		}
+	}
+}
+
+// TestTwoReaders: each of two processes reads all, with a slot of its own.
+func TestTwoReaders(t *testing.T) {
+	script(t, server, "create table shared (id int primary key); create publication twice for table shared")
+	var got [2]chan string
+	for i := range got {
+		got[i] = make(chan string, 100)
+		// Another application_name is another key, and so a reader of its own, as in another process.
+		s := provision(t, &Source{DSN: fmt.Sprintf("%s application_name=edge%d", server.DSN(), i), Publication: "twice"})
+		feed, err := s.OnChanges(t.Context(), "shared", []string{"id"}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			feed.Run(ctx, zap.NewNop(), func(_ context.Context, c *stream.RowChange) { got[i] <- c.Op + " " + string(c.Key) })
+		}()
+		defer func() { cancel(); <-ended }()
+		soon(t, server, fmt.Sprintf("select count(*) from pg_stat_replication where application_name = 'edge%d' and state = 'streaming'", i), "1")
+	}
+	script(t, server, "insert into shared values (1), (2); delete from shared where id = 1")
+	for i := range got {
+		if seen := strings.Join([]string{<-got[i], <-got[i], <-got[i]}, ", "); seen != "insert 1, insert 2, delete 1" {
+			t.Errorf("reader %d: %s", i, seen)
+		}
+	}
+}
+
+// eventually waits until something holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: it does not come about", what)
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ type reader struct {
 	publication string
 	types       *types
 	log         atomic.Pointer[zap.Logger] // of the newest listener: those of earlier ones may write to files that are closed
+	counts      feedCounts
+
+	auditInterval time.Duration // constant
 
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
@@ -39,6 +42,9 @@ type listener struct {
 	changed func()        // after each transaction that wrote to it, once that can be seen, and after times in which it could not be told
 	take    func(*change) // for each row
 
+	check func(context.Context) error // that the publication tells of the table
+	lost  string                      // why it does not; the audit's own
+
 	busy sync.Mutex // while take runs
 	gone bool       // guarded by busy
 }
@@ -46,7 +52,7 @@ type listener struct {
 // openReader gives the reader of a database and a publication. Each must be closed by closeReader.
 func openReader(key string, config *pgconn.Config, publication string) (*reader, error) {
 	r, _, err := readers.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &reader{config: config, publication: publication, types: newTypes(), listeners: make(map[*listener]struct{})}, nil
+		return &reader{config: config, publication: publication, types: newTypes(), listeners: make(map[*listener]struct{}), auditInterval: auditInterval}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -121,15 +127,20 @@ func (r *reader) endLocked() (done chan struct{}) {
 
 // run keeps a session of the change feed up until ctx ends.
 func (r *reader) run(ctx context.Context) {
+	var audit sync.WaitGroup
+	defer audit.Wait()
+	audit.Go(func() { r.audit(ctx) })
 	pause := firstPause
 	var down time.Time // since when nothing is read; zero before the first session
 	for {
 		s := &session{reader: r, down: down}
 		began := time.Now()
 		err := s.run(ctx)
+		r.counts.up.Store(false)
 		if ctx.Err() != nil {
 			return
 		}
+		r.counts.interruptions.Add(1)
 		if time.Since(began) > lastPause {
 			pause = firstPause
 		}

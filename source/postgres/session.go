@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,6 +42,7 @@ type session struct {
 	tables map[uint32]*relation
 
 	// The transaction that is being read.
+	sent    uint64 // when the message was, by the server's clock in microseconds
 	xid     uint32
 	seen    bool // others see it
 	touched map[*listener]struct{}
@@ -180,6 +182,8 @@ func (s *session) exported(ctx context.Context, name string) (snapshot, error) {
 // tellUp tells what there is to tell once reading begins.
 func (s *session) tellUp() {
 	s.up = true
+	s.counts.up.Store(true)
+	s.counts.delay.Store(0)
 	s.tables, s.touched = make(map[uint32]*relation), make(map[*listener]struct{})
 	s.tellAll()
 	log := s.reader.log.Load().With(zap.String("publication", s.publication))
@@ -270,6 +274,7 @@ func (s *session) handle(ctx context.Context, data []byte) error {
 			return err
 		}
 		if s.xid == 0 { // nothing is missing before it
+			s.counts.delay.Store(0)
 			s.position.Store(max(s.position.Load(), uint64(alive.ServerWALEnd)))
 		}
 		if alive.ReplyRequested {
@@ -281,6 +286,7 @@ func (s *session) handle(ctx context.Context, data []byte) error {
 		if len(data) < 1+header+1 {
 			return errMalformed
 		}
+		s.sent = binary.BigEndian.Uint64(data[1+16:])
 		return s.decode(ctx, data[1+header:])
 	}
 	return nil
@@ -290,8 +296,10 @@ func (s *session) handle(ctx context.Context, data []byte) error {
 func (s *session) decode(ctx context.Context, msg []byte) error {
 	switch r := (walReader{rest: msg[1:]}); msg[0] {
 	case walBegin:
-		r.take(16) // where it ends, and when it was committed
+		r.take(8) // where it ends
+		committed := r.uint64()
 		s.xid, s.seen = r.uint32(), false
+		s.counts.delay.Store(max(0, int64(s.sent-committed)))
 		return r.end()
 	case walCommit:
 		r.take(9) // flags, and where the commit stands
@@ -331,6 +339,7 @@ func (s *session) decode(ctx context.Context, msg []byte) error {
 
 // committed tells those whose tables the transaction has written to.
 func (s *session) committed() error {
+	s.counts.transactions.Add(1)
 	if len(s.touched) > 0 {
 		s.tell(s.touched)
 		clear(s.touched)
@@ -351,6 +360,7 @@ func (s *session) changed(ctx context.Context, r *relation, msg []byte) error {
 		}
 		s.seen = true
 	}
+	s.counts.changes.Add(1)
 	for _, l := range r.triggers {
 		s.touched[l] = struct{}{}
 	}
