@@ -83,7 +83,7 @@ func TestHeartbeat(t *testing.T) {
 
 // Idle is who has neither subscription nor stream and says nothing: answering pings is not enough.
 func TestIdleTimeout(t *testing.T) {
-	s := serve(t, queries(t, "idle_timeout 700ms\nheartbeat 50ms 20s"))
+	s := serve(t, queries(t, "idle_timeout 2s\nheartbeat 50ms 20s"))
 	subscribed, streaming, left := s.dial(), s.dial(), s.dial()
 	subscribed.Subscribe("a")
 	stream := start(streaming, M{"query": "readings", "credits": 0})

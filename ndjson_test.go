@@ -159,6 +159,7 @@ func TestConflate(t *testing.T) {
 	s := serve(t, `
 	rate_limit 1000000
 	health off
+	write_timeout 1m
 	channel ** {
 		history 100000
 		queue 100 1MiB conflate

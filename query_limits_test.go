@@ -183,12 +183,12 @@ func failing(c *wstest.Client, request M, code string) {
 func TestMaxDuration(t *testing.T) {
 	s := serve(t, queries(t, `
 		stream {
-			max_duration 150ms
+			max_duration 500ms
 		}
 		query patient {
 			source demo
 			sql "`+endless+`"
-			max_duration 300ms
+			max_duration 1s
 			allow anyone
 		}`))
 	c := s.dial()

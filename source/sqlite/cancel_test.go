@@ -19,7 +19,7 @@ const (
 	longAfterRow   = "select 1 union all select " + counting
 	longToCount    = "with recursive c(i) as (select 1 union all select i+1 from c limit 1000000000) select i from c"
 	patience       = 30 * time.Second
-	soonEnoughToBe = 30 * time.Millisecond // in the middle of the count
+	soonEnoughToBe = 150 * time.Millisecond // in the middle of the count
 )
 
 // within fails the test where f takes longer than anyone would wait.
