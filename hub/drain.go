@@ -122,6 +122,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	if h.poller != nil { // as the hub drains, it is not made any more
 		h.poller.close()
 	}
+	h.presence.partPeers()
 	err := h.broker.Close()
 	for _, s := range h.shards {
 		s.stop()

@@ -25,6 +25,8 @@ type Hub struct {
 	name     string
 	epoch    string
 	broker   Broker
+	peers    Peers                // nil where the hub is of this process alone
+	topics   map[string]PeerTopic // not changed after Meet
 	log      *zap.Logger
 	settings atomic.Pointer[Settings]
 	shards   []*shard
@@ -59,7 +61,10 @@ type Hub struct {
 func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub, error) {
 	h := &Hub{
 		name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), closes: newCloses(), sampler: newSampler(),
-		warnings: newWarnings(), drained: make(chan struct{}),
+		warnings: newWarnings(), drained: make(chan struct{}), topics: make(map[string]PeerTopic),
+	}
+	if clustered, ok := broker.(Clustered); ok {
+		h.peers = clustered.Peers()
 	}
 	h.settings.Store(settings)
 	h.presence = newPresence(h)

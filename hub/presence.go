@@ -39,6 +39,7 @@ type presence struct {
 	patterns  map[string]*attendance
 	watched   map[string]int // names that are watched, and by how many subscriptions
 	leaving   []departure    // in the order in which they are due
+	roster    *roster        // of the hub's other nodes; nil where there are none
 	timer     *time.Timer    // for the first of leaving
 }
 
@@ -47,6 +48,7 @@ type presence struct {
 type attendee struct {
 	id         string // the connection that it began with
 	connection string // the one that it has; empty while it has none
+	node       string // where it is connected; empty here
 	identity   *access.Identity
 	in         map[*attendance]*member
 }
@@ -88,6 +90,11 @@ func (p *presence) join(pattern protocol.Pattern, connection string, identity *a
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := p.attendeeLocked(connection, identity)
+	p.addLocked(a, pattern, protocol.AppendMember(nil, a.id, identity.User, p.now()))
+}
+
+// addLocked makes an attendee a member, if it is none.
+func (p *presence) addLocked(a *attendee, pattern protocol.Pattern, json []byte) {
 	table := p.table(pattern)
 	at := table[pattern.String()]
 	if at == nil {
@@ -98,9 +105,12 @@ func (p *presence) join(pattern protocol.Pattern, connection string, identity *a
 		m.due = time.Time{} // nobody was told that the user had left
 		return
 	}
-	m := &member{json: protocol.AppendMember(nil, a.id, identity.User, p.now())}
+	m := &member{json: json}
 	at.members[a], a.in[at] = m, m
-	p.members.Add(1)
+	if a.node == "" {
+		p.members.Add(1)
+	}
+	p.roster.changedLocked(true, a, at, m)
 	p.tellLocked(true, a, at, m)
 }
 
@@ -206,10 +216,13 @@ func (p *presence) removeLocked(a *attendee, at *attendance) {
 	if len(at.members) == 0 {
 		delete(p.table(at.pattern), at.pattern.String())
 	}
-	if len(a.in) == 0 {
-		delete(p.attendees, a.connection)
+	if a.node == "" {
+		if len(a.in) == 0 {
+			delete(p.attendees, a.connection)
+		}
+		p.members.Add(-1)
 	}
-	p.members.Add(-1)
+	p.roster.changedLocked(false, a, at, m)
 	p.tellLocked(false, a, at, m)
 }
 
