@@ -211,7 +211,7 @@ func (a *API) warn(r *http.Request) {
 func (p *pooledHub) api(log *zap.Logger) *api.API {
 	return &api.API{
 		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser, IssueTicket: p.issueTicket, Trace: p.traces.of,
-		Document: apiDocument,
+		Document: apiDocument, RememberRevocation: p.rememberRevocation(),
 	}
 }
 

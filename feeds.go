@@ -164,6 +164,7 @@ func (f tableFeed) same(next feed) bool {
 // feeds are those of a hub that run.
 type feeds struct {
 	publish func(ctx context.Context, channel string, data []byte) error
+	lead    func(ctx context.Context, task string, run func(ctx context.Context)) // hub.Lead: of several nodes one publishes
 	log     *zap.Logger
 	running []*runningFeed
 	counts  sync.Map // *live.Counts by the name of the feed, as long as the configuration has it
@@ -205,7 +206,7 @@ func (f *feeds) replace(next []feed) {
 		counts, _ := f.counts.LoadOrStore(n.name(), new(live.Counts))
 		go func() {
 			defer close(r.done)
-			n.run(ctx, f.publish, f.log, counts.(*live.Counts))
+			f.lead(ctx, "feed/"+n.name(), func(ctx context.Context) { n.run(ctx, f.publish, f.log, counts.(*live.Counts)) })
 		}()
 		f.running = append(f.running, r)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -73,7 +74,7 @@ func TestFeedsAreReplaced(t *testing.T) {
 		}
 		return tableFeed{live.Changes{Name: name, Table: knownTable{}, Columns: columns, Channel: template}}
 	}
-	f := feeds{log: zap.NewNop()}
+	f := feeds{log: zap.NewNop(), lead: new(hub.Hub).Lead}
 	f.replace([]feed{table("a", "id"), table("b", "id")})
 	before := slices.Clone(f.running)
 	f.replace([]feed{table("b", "id"), table("c", "id"), table("a", "id", "x")})

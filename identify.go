@@ -34,7 +34,7 @@ func (h *Handler) identify(r *http.Request, repl *caddy.Replacer) (id *access.Id
 	found := credential.Find(r, h.tokens != nil, cookie, h.origins.trust(r))
 	switch {
 	case found.Kind == credential.Ticket:
-		id, ok := h.pooled.tickets.Redeem(found.Text)
+		id, ok := h.pooled.redeem(r.Context(), found.Text)
 		if !ok {
 			return nil, true, errTicket
 		}

@@ -2,6 +2,7 @@ package neuroquantumws
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,11 +67,15 @@ func openHub(name string, c *configuration, broker BrokerModule, maxHistory int6
 		p := &pooledHub{hub: h, log: core, env: &session.Env{Hub: h, Streams: stream.NewRegistry(steady), Live: live.NewEngine(steady), Log: steady}}
 		p.env.Config.Store(c.session)
 		p.env.Revocations = &p.revocations
+		p.meetPeers()
 		p.events = newEvents(h, steady)
 		h.TraceDeliveries(p.traces.delivered)
-		p.feeds.log, p.feeds.publish = steady, func(ctx context.Context, channel string, data []byte) error {
+		p.feeds.log, p.feeds.lead, p.feeds.publish = steady, h.Lead, func(ctx context.Context, channel string, data []byte) error {
 			_, err := h.Publish(ctx, hub.Publication{Channel: channel, Data: data})
 			return err
+		}
+		if err := h.Meet(); err != nil {
+			return nil, errors.Join(err, h.Close(context.Background()))
 		}
 		return p, nil
 	})

@@ -20,8 +20,11 @@ func (p *pooledHub) disconnect(connectionID string, after time.Duration) bool {
 	return p.hub.Disconnect(connectionID, revokedReason, after)
 }
 
-// issueTicket makes a ticket that lets one connection in; ttl 0 is for access.DefaultTicketTTL. It outlives reloads, and is good on this
-// node only.
+// issueTicket makes a ticket that lets one connection in, on any node; ttl 0 is for access.DefaultTicketTTL. It outlives reloads.
 func (p *pooledHub) issueTicket(grant access.Grant, ttl time.Duration) (ticket string, until time.Time, err error) {
-	return p.tickets.Issue(grant, ttl)
+	ticket, until, err = p.tickets.Issue(grant, ttl)
+	if node := p.hub.Node(); err == nil && node != "" {
+		ticket = node + ticketSeparator + ticket
+	}
+	return ticket, until, err
 }

@@ -24,15 +24,16 @@ type revocation struct {
 	at   time.Time
 }
 
-// Revoke revokes what a user was issued up to a moment, on whichever node that was decided. Anonymous clients have nothing to revoke.
-func (r *Revocations) Revoke(user string, at time.Time) {
+// Revoke revokes what a user was issued up to a moment, on whichever node that was decided. It tells whether that is news. Anonymous clients
+// have nothing to revoke.
+func (r *Revocations) Revoke(user string, at time.Time) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.users == nil {
 		r.users = make(map[string]time.Time)
 	}
 	if user == "" || !at.After(r.users[user]) {
-		return
+		return false
 	}
 	r.users[user] = at
 	r.order = append(r.order, revocation{user, at})
@@ -45,6 +46,7 @@ func (r *Revocations) Revoke(user string, at time.Time) {
 			break
 		}
 	}
+	return true
 }
 
 // Revoked tells whether the client's credential was revoked. One that does not say when it was issued may be older than any revocation of

@@ -35,6 +35,8 @@ type API struct {
 	// RevokeUser closes all connections of a user, and makes void what tokens and tickets the user has been issued so far. Where after is
 	// not negative the clients are asked to come back after that time. It gives the number of connections.
 	RevokeUser func(user string, at time.Time, after time.Duration) int
+	// RememberRevocation has the hub's other nodes do so too, those that are away now included; nil where there are none.
+	RememberRevocation func(ctx context.Context, user string, at time.Time) error
 	// IssueTicket makes a ticket that lets one client in; see access.Tickets.
 	IssueTicket func(grant access.Grant, ttl time.Duration) (ticket string, until time.Time, err error)
 	// Trace gives the traceparent of a request that publishes, empty where it is not traced; nil where none is.
@@ -48,9 +50,11 @@ type API struct {
 // request is one request on its way to its route.
 type request struct {
 	*http.Request
-	name  string     // what stands in the path in the place of {…}, decoded
-	query url.Values // each parameter once
-	body  []byte     // of a POST
+	method string     // GET for HEAD
+	at     time.Time  // when it came
+	name   string     // what stands in the path in the place of {…}, decoded
+	query  url.Values // each parameter once
+	body   []byte     // of a POST
 }
 
 func (r *request) ctx() context.Context { return r.Context() }
@@ -178,7 +182,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, segments []string) (
 		w.Header().Set("Allow", route.allow())
 		return 0, nil, &Problem{Status: http.StatusMethodNotAllowed, Code: CodeMethodNotAllowed, Detail: "allowed here: " + route.allow()}
 	}
-	req := &request{Request: r, name: name}
+	req := &request{Request: r, name: name, method: method, at: time.Now()}
 	var err error
 	if req.query, err = parameters(r.URL.RawQuery, op.parameters); err != nil {
 		return 0, nil, err
@@ -187,6 +191,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, segments []string) (
 		if req.body, err = a.read(w, r); err != nil {
 			return 0, nil, err
 		}
+	}
+	if merge := merges[method+" "+route.path]; merge != nil && a.Hub.Peers() != nil {
+		return a.everywhere(w, req, op, segments, merge)
 	}
 	return op.answer(a, req)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -12,21 +11,27 @@ import (
 )
 
 type connectionsAnswer struct {
-	Connections []hub.ConnStats `json:"connections"` // in the order of their ids
+	Connections []connectionRow `json:"connections"` // in the order of their ids
 	Cursor      string          `json:"cursor,omitempty"`
+}
+
+// connectionRow is a connection with the node that has it, where there are several.
+type connectionRow struct {
+	Node string `json:"node,omitempty"`
+	hub.ConnStats
 }
 
 // connectionAnswer is a connection with what a list leaves out.
 type connectionAnswer struct {
-	hub.ConnStats
+	connectionRow
 	Channels []string `json:"channels"` // names and patterns that it is subscribed to
 	Streams  []string `json:"streams"`  // ids of its running query streams
 }
 
-func connStats(c *hub.Conn) hub.ConnStats {
+func (a *API) connectionRow(c *hub.Conn) connectionRow {
 	s := c.Stats()
 	s.ConnectedAt, s.LastActivity = stamp(s.ConnectedAt), stamp(s.LastActivity)
-	return s
+	return connectionRow{a.Hub.Node(), s}
 }
 
 func listConnections(a *API, r *request) (int, any, error) {
@@ -38,9 +43,9 @@ func listConnections(a *API, r *request) (int, any, error) {
 	user, byUser := r.query.Get("user"), r.query.Has("user")
 	conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return c.ID() <= after || byUser && c.Identity().User != user })
 	slices.SortFunc(conns, func(a, b *hub.Conn) int { return cmp.Compare(a.ID(), b.ID()) })
-	answer := connectionsAnswer{Connections: make([]hub.ConnStats, 0, min(len(conns), limit))}
+	answer := connectionsAnswer{Connections: make([]connectionRow, 0, min(len(conns), limit))}
 	for _, c := range conns[:min(len(conns), limit)] {
-		answer.Connections = append(answer.Connections, connStats(c))
+		answer.Connections = append(answer.Connections, a.connectionRow(c))
 	}
 	if len(conns) > limit {
 		answer.Cursor = cursor(conns[limit-1].ID())
@@ -61,7 +66,7 @@ func showConnection(a *API, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	answer := connectionAnswer{ConnStats: connStats(c), Channels: c.Subscriptions(), Streams: []string{}}
+	answer := connectionAnswer{connectionRow: a.connectionRow(c), Channels: c.Subscriptions(), Streams: []string{}}
 	for _, s := range a.Streams.List() {
 		if s.ConnectionID == c.ID() {
 			answer.Streams = append(answer.Streams, s.StreamID)
@@ -94,7 +99,7 @@ func disconnectUser(a *API, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	n := a.RevokeUser(r.name, time.Now(), after)
+	n := a.RevokeUser(r.name, r.at, after)
 	a.Log.Info("an operator closed the connections of a user", zap.String("hub", a.Hub.Name()), zap.String("user", r.name),
 		zap.Int("connections", n), zap.String("by", r.RemoteAddr))
 	return http.StatusOK, disconnectedAnswer{n}, nil

@@ -20,6 +20,7 @@ const (
 	CodeMethodNotAllowed     protocol.Code = "METHOD_NOT_ALLOWED"
 	CodeUnsupportedMediaType protocol.Code = "UNSUPPORTED_MEDIA_TYPE"
 	CodeGoingAway            protocol.Code = "GOING_AWAY"
+	CodeUnavailable          protocol.Code = "UNAVAILABLE" // other nodes cannot be reached
 )
 
 // retryAfter is how long a caller should wait while the hub goes away.

@@ -15,13 +15,19 @@ import (
 )
 
 type streamsAnswer struct {
-	Streams []stream.Info `json:"streams"` // the oldest first
-	Cursor  string        `json:"cursor,omitempty"`
+	Streams []streamRow `json:"streams"` // the oldest first
+	Cursor  string      `json:"cursor,omitempty"`
+}
+
+// streamRow is a stream with the node that runs it, where there are several.
+type streamRow struct {
+	Node string `json:"node,omitempty"`
+	stream.Info
 }
 
 // streamKey sorts as the list of streams does.
 func streamKey(s stream.Info) string {
-	return s.Started.UTC().Format("20060102150405.000000000") + s.StreamID
+	return stamp(s.Started).Format("20060102150405.000") + s.StreamID
 }
 
 func listStreams(a *API, r *request) (int, any, error) {
@@ -33,15 +39,17 @@ func listStreams(a *API, r *request) (int, any, error) {
 	list := slices.DeleteFunc(a.Streams.List(), func(s stream.Info) bool {
 		return strings.Compare(streamKey(s), after) <= 0 || byUser && s.User != user
 	})
+	slices.SortFunc(list, func(a, b stream.Info) int { return strings.Compare(streamKey(a), streamKey(b)) })
 	var answer streamsAnswer
 	if len(list) > limit {
 		list = list[:limit]
 		answer.Cursor = cursor(streamKey(list[limit-1]))
 	}
-	for i := range list {
-		list[i].Started = stamp(list[i].Started)
+	answer.Streams = make([]streamRow, len(list))
+	for i, info := range list {
+		info.Started = stamp(info.Started)
+		answer.Streams[i] = streamRow{a.Hub.Node(), info}
 	}
-	answer.Streams = list
 	return http.StatusOK, answer, nil
 }
 
@@ -55,6 +63,7 @@ func cancelStream(a *API, r *request) (int, any, error) {
 }
 
 type statsAnswer struct {
+	Node       string    `json:"node,omitempty"`
 	Hub        string    `json:"hub"`
 	ServerTime time.Time `json:"server_time"`
 	Epoch      string    `json:"epoch"`
@@ -71,7 +80,7 @@ type streamStats struct {
 func showStats(a *API, _ *request) (int, any, error) {
 	position := a.Hub.Position()
 	return http.StatusOK, statsAnswer{
-		Hub: a.Hub.Name(), ServerTime: stamp(time.Now()), Epoch: position.Epoch, Offset: position.Offset, Stats: a.Hub.Stats(),
+		Node: a.Hub.Node(), Hub: a.Hub.Name(), ServerTime: stamp(time.Now()), Epoch: position.Epoch, Offset: position.Offset, Stats: a.Hub.Stats(),
 		Streams: streamStats{a.Streams.Active(), a.Streams.Totals()},
 	}, nil
 }
