@@ -1,0 +1,20 @@
+package nats
+
+// names are how a hub's things are called in NATS.
+type names struct {
+	stream string
+	root   string // begins all subjects of the hub
+}
+
+func namesOf(prefix, hub string) names {
+	token := hubToken(hub)
+	return names{stream: prefix + "-" + token, root: prefix + "." + token + "."}
+}
+
+// in begins the subjects that the stream of an epoch takes, and out those that it republishes to. As the epoch is part of both, a node
+// that does not know yet that the stream was made anew neither publishes into it nor takes its messages for those of the old one.
+func (n names) in(epoch string) string  { return n.root + "in." + epoch + "." }
+func (n names) out(epoch string) string { return n.root + "out." + epoch + "." }
+
+// live begins the subjects of messages that no stream keeps.
+func (n names) live() string { return n.root + "live." }
