@@ -2,8 +2,10 @@ package neuroquantumws
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -57,11 +59,28 @@ func directoryOf(ctx caddy.Context) (*directory, error) {
 // want notes that a directive needs a hub of this configuration.
 func (d *directory) want(directive, hub string) { d.wanted = append(d.wanted, wanted{directive, hub}) }
 
-// Start implements caddy.App. A configuration that names a hub which it does not have fails to start.
+// Start implements caddy.App. A configuration that names a hub which it does not have fails to start. Shared brokers are connected.
 func (d *directory) Start() error {
 	for _, w := range d.wanted {
 		if d.hubs[w.hub] == nil {
 			return fmt.Errorf("%s: no neuroquantum_ws of this configuration has the hub %q", w.directive, w.hub)
+		}
+	}
+	return d.open()
+}
+
+// openTime is how long a configuration that starts waits for the brokers of its hubs to be reached. Those that are not go on trying, and
+// take no clients before.
+const openTime = 5 * time.Second
+
+// open connects the hubs that share a broker with other servers: only now it is certain that the configuration is to run, and is not just
+// being checked.
+func (d *directory) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	for name, p := range d.hubs {
+		if err := p.hub.Open(ctx); err != nil {
+			return fmt.Errorf("hub %s: %w", name, err)
 		}
 	}
 	return nil

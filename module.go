@@ -21,6 +21,8 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
+	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/nats"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/nats/embedded"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
 	"github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/postgres"

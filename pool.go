@@ -103,7 +103,7 @@ func pooledHubOf(name string) (found *pooledHub) {
 }
 
 // ready tells whether new clients are welcome.
-func (p *pooledHub) ready() bool { return !p.hub.Draining() }
+func (p *pooledHub) ready() bool { return !p.hub.Draining() && p.hub.Ready() }
 
 // apply puts a configuration that has started in force, also for the connections that are open.
 func (p *pooledHub) apply(c *configuration, log *zap.Logger) {

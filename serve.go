@@ -162,6 +162,8 @@ func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address
 		refuse(w, http.StatusTooManyRequests, "TOO_MANY_CONNECTIONS", "too many connections of this user", retryAfter)
 	case hub.Draining:
 		refuse(w, http.StatusServiceUnavailable, "GOING_AWAY", "the server is going away", retryAfter)
+	case hub.NotReady:
+		refuse(w, http.StatusServiceUnavailable, "NOT_READY", "the server is not ready yet", retryAfter)
 	default:
 		refuse(w, http.StatusServiceUnavailable, "FULL", "the server has no room for another connection", retryAfter)
 	}

@@ -28,10 +28,12 @@ const (
 	BadRequest              // no WebSocket handshake, or a wrong one
 	BadOrigin               // of a page that may not connect
 	Unauthenticated         // who the client is must be known, and is not
+	NotReady                // the broker has not been reached yet
 )
 
 var refusals = [...]string{
 	"admitted", "hub full", "address full", "user full", "draining", "bad request", "origin not allowed", "unauthenticated",
+	"not ready",
 }
 
 // String names the refusal in the log.
@@ -62,6 +64,8 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	switch {
 	case h.draining:
 		refusal = Draining
+	case !h.Ready():
+		refusal = NotReady
 	case s.MaxConnections > 0 && h.slots.all >= s.MaxConnections:
 		refusal = HubFull
 	case s.MaxConnectionsPerIP > 0 && h.slots.addresses[address] >= s.MaxConnectionsPerIP:

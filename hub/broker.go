@@ -69,6 +69,8 @@ type Recovery struct {
 	Last  int
 	// Limit ends the replay early, after that many messages; 0 sets none. Recovered.Through then says how far it went.
 	Limit int
+	// Strict has the broker fail where it cannot read the history, although it may be configured to answer that nothing is known.
+	Strict bool
 }
 
 // Recovered is what a Recovery found.

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"math/rand/v2"
+	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -40,11 +42,11 @@ func (s *shard) catchUp(c *Conn) {
 	}
 	c.round++
 	round, joined := c.round, c.joined
-	q := Recovery{Since: &protocol.Position{Epoch: s.hub.epoch, Offset: c.resume}, Limit: catchUpPart}
+	q := Recovery{Since: &protocol.Position{Epoch: s.epoch, Offset: c.resume}, Limit: catchUpPart}
 	for _, sub := range c.subs {
 		q.Filters = append(q.Filters, sub.pattern)
 	}
-	err := s.hub.broker.Recover(context.Background(), q, func(r Recovered) {
+	at := func(r Recovered) {
 		s.post(letter{command: func() {
 			if _, open := s.conns[c]; !open || c.round != round {
 				return
@@ -57,10 +59,39 @@ func (s *shard) catchUp(c *Conn) {
 			s.tellTrimmed(c, r.Trimmed, false)
 			s.replay(c, s.allowed(c, r.Messages), r.Through)
 		}})
-	})
-	if err != nil {
+	}
+	if s.hub.remote != nil {
+		q.Strict = true
+		s.hub.background(func(ctx context.Context) { s.catchUpFar(ctx, c, round, q, at) })
+		return
+	}
+	if err := s.hub.broker.Recover(context.Background(), q, at); err != nil {
 		c.Close(protocol.CloseInternal, "the history cannot be read")
 	}
+}
+
+// catchUpRetry is how long a connection waits that cannot catch up because the history is out of reach.
+const catchUpRetry = 500 * time.Millisecond
+
+// catchUpFar is catchUp's reading where a network lies between: the shard does not wait for it. While the history is out of reach, the
+// connection stays as it is; nothing that it is due is lost by that.
+func (s *shard) catchUpFar(ctx context.Context, c *Conn, round uint64, q Recovery, at func(Recovered)) {
+	err := s.hub.broker.Recover(ctx, q, at)
+	if err == nil {
+		return
+	}
+	wait := time.NewTimer(catchUpRetry + rand.N(catchUpRetry))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-c.ended:
+	case <-ctx.Done():
+	}
+	s.post(letter{command: func() {
+		if c.round == round {
+			s.catchUp(c)
+		}
+	}})
 }
 
 // replay pushes messages, which are all that c is due up to through, as far as there is room. through is s.processed where nothing

@@ -84,7 +84,7 @@ type Conn struct {
 
 	// Owned by the shard.
 	subs      map[string]*subscription
-	mark      uint64            // Sequence of the last message that was pushed
+	mark      uint64            // the shard's turn at which a message was pushed last
 	announced uint64            // turn of the last presence event that was pushed
 	resume    uint64            // while catching: the offset up to which all history messages are pushed
 	round     uint64            // of fetching history: an answer to an earlier one is of no use

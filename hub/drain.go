@@ -50,12 +50,12 @@ func (h *Hub) Drain(ctx context.Context) {
 	h.presence.close()
 	// A connection that was being made when the hub began to drain is found by a later round.
 	for conns := h.Connections(); len(conns) > 0; conns = h.Connections() {
-		h.sendAway(ctx, conns)
+		h.sendAway(ctx, conns, goingAway)
 	}
 }
 
 // sendAway ends these connections.
-func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
+func (h *Hub) sendAway(ctx context.Context, conns []*Conn, reason string) {
 	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
 	window := min(h.Settings().Drain, time.Duration(len(conns))*awayStep)
 	leaving, cancel := context.WithTimeout(ctx, leaveTime)
@@ -64,14 +64,14 @@ func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
 	for i, c := range conns {
 		if c.subprotocol != "" {
 			after := leastAway + window*time.Duration(i)/time.Duration(len(conns)) + rand.N(awayStep)
-			c.Reply(protocol.AppendReconnect(nil, after, goingAway))
+			c.Reply(protocol.AppendReconnect(nil, after, reason))
 		}
 		if c.receiver.Busy() {
 			busy.Go(func() { c.receiver.Leave(leaving) })
 		}
 	}
 	busy.Wait()
-	h.closeSpread(ctx, conns)
+	h.closeSpread(ctx, conns, reason)
 	answered, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for _, c := range conns {
@@ -86,7 +86,7 @@ func (h *Hub) sendAway(ctx context.Context, conns []*Conn) {
 
 // closeSpread closes the connections, some at a time, so that not all come back at once who do so on the closing. It begins with those
 // that are to come back first.
-func (h *Hub) closeSpread(ctx context.Context, conns []*Conn) {
+func (h *Hub) closeSpread(ctx context.Context, conns []*Conn, reason string) {
 	const steps = 100
 	step := min(closeSpread, time.Duration(len(conns))*closeStep) / steps
 	tick := time.NewTimer(step)
@@ -95,7 +95,7 @@ func (h *Hub) closeSpread(ctx context.Context, conns []*Conn) {
 	for len(conns) > 0 {
 		n := min(part, len(conns))
 		for _, c := range conns[:n] {
-			c.Close(protocol.CloseGoingAway, goingAway)
+			c.Close(protocol.CloseGoingAway, reason)
 		}
 		if conns = conns[n:]; len(conns) == 0 {
 			return
@@ -119,6 +119,8 @@ func (h *Hub) Close(ctx context.Context) error {
 		return nil
 	}
 	h.Drain(ctx)
+	h.end()
+	h.work.Wait()
 	if h.poller != nil { // as the hub drains, it is not made any more
 		h.poller.close()
 	}

@@ -23,10 +23,10 @@ import (
 // Hub is a set of connections that share channels. Its methods are safe for concurrent use.
 type Hub struct {
 	name     string
-	epoch    string
 	broker   Broker
 	peers    Peers                // nil where the hub is of this process alone
 	topics   map[string]PeerTopic // not changed after Meet
+	remote   Remote // the broker, where it is one
 	log      *zap.Logger
 	settings atomic.Pointer[Settings]
 	shards   []*shard
@@ -42,7 +42,10 @@ type Hub struct {
 	presence *presence
 	warnings warnings
 
-	drained chan struct{} // closed when all that was there at the beginning of the draining has ended
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	work    sync.WaitGroup // what background has started
+	drained chan struct{}  // closed when all that was there at the beginning of the draining has ended
 
 	parkAtOnce bool         // whatever a client said last; for tests
 	watching   atomic.Int64 // subscriptions that want presence events
@@ -63,21 +66,29 @@ func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub,
 		name: name, broker: broker, log: log, conns: make(map[string]*Conn), slots: newSlots(), closes: newCloses(), sampler: newSampler(),
 		warnings: newWarnings(), drained: make(chan struct{}), topics: make(map[string]PeerTopic),
 	}
-	if clustered, ok := broker.(Clustered); ok {
-		h.peers = clustered.Peers()
-	}
 	h.settings.Store(settings)
+	h.life, h.end = context.WithCancel(context.Background())
 	h.presence = newPresence(h)
 	for range runtime.GOMAXPROCS(0) {
 		h.shards = append(h.shards, newShard(h))
 	}
 	h.gate.init(len(h.shards))
 	rules := func(channel string) *Rule { return h.Settings().RuleFor(channel) }
+	if remote, ok := broker.(Remote); ok {
+		h.remote = remote
+		remote.Attach(host{h})
+		remote.Retain(settings.keep())
+	}
+	if clustered, ok := broker.(Clustered); ok {
+		h.peers = clustered.Peers()
+	}
 	if err := broker.Start(h.deliver, rules); err != nil {
+		h.end()
 		return nil, err
 	}
-	h.epoch = broker.Position().Epoch
+	epoch := broker.Position().Epoch
 	for _, s := range h.shards {
+		s.epoch = epoch
 		go s.run()
 	}
 	return h, nil
@@ -92,6 +103,9 @@ func (h *Hub) Settings() *Settings { return h.settings.Load() }
 // Configure puts new settings in force, also for the connections that are open.
 func (h *Hub) Configure(settings *Settings) {
 	h.settings.Store(settings)
+	if h.remote != nil {
+		h.remote.Retain(settings.keep())
+	}
 	for _, s := range h.shards {
 		s.post(letter{command: s.reattend})
 	}

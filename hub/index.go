@@ -174,12 +174,15 @@ func (n *node) prune(segments []string) bool {
 // done lets go of what match gave, so that nothing of it is kept in memory until the next.
 func (x *index) done() { clear(x.hits) }
 
-// match gives the lists of subscriptions that match the name, to which a message was published at the given time. They are valid until the next call or change.
+// match gives the lists of subscriptions that match the name, to which a message was published at the given time; zero where none was.
+// They are valid until the next call or change.
 func (x *index) match(name string, at time.Time) []list {
 	x.hits = x.hits[:0]
 	if t := x.exact[name]; t != nil {
-		t.published++
-		t.publishedAt = at
+		if !at.IsZero() {
+			t.published++
+			t.publishedAt = at
+		}
 		x.hits = append(x.hits, t.subs)
 	}
 	if len(x.all) > 0 {

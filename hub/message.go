@@ -29,11 +29,20 @@ type Message struct {
 // NewMessage makes a message of a publication; brokers call it. prev is the offset of the message before it in its channel. A
 // rule without history makes a message without offset.
 func NewMessage(p Publication, rule *Rule, sequence, prev uint64, now time.Time) *Message {
-	m := &Message{Sequence: sequence, Time: now, Rule: rule, Trace: p.Trace}
-	m.Channel = p.Channel
-	if rule.History.Keeps() {
-		m.Offset, m.Prev = sequence, prev
+	if !rule.History.Keeps() {
+		return NewTransient(p, rule, sequence, now)
 	}
+	return newMessage(p, rule, sequence, sequence, prev, now)
+}
+
+// NewTransient makes a message that is not kept, whatever the rule says now. sequence is the newest place in the order.
+func NewTransient(p Publication, rule *Rule, sequence uint64, now time.Time) *Message {
+	return newMessage(p, rule, sequence, 0, 0, now)
+}
+
+func newMessage(p Publication, rule *Rule, sequence, offset, prev uint64, now time.Time) *Message {
+	m := &Message{Sequence: sequence, Time: now, Rule: rule, Trace: p.Trace}
+	m.Channel, m.Offset, m.Prev = p.Channel, offset, prev
 	buf := make([]byte, maxHeader, maxHeader+len(p.Data)+len(p.Channel)+112)
 	buf, from, to := protocol.AppendChannelMessage(buf, p.Channel, p.Data, now, m.Offset)
 	start := putHeader(buf)

@@ -20,6 +20,8 @@ type shard struct {
 	index     index
 	watches   index   // the subscriptions that want presence events
 	processed uint64  // Sequence of the last message taken
+	epoch     string  // in which it counts
+	turn      uint64  // messages taken
 	dirty     []*Conn // connections with something new to write
 	writer    writer
 	blocking  *flow.Class // the fallback's queue that unblocked was made of; see directClass
@@ -159,17 +161,18 @@ func (s *shard) process(letters []letter) {
 // deliver hands a message to every connection that has a subscription for it, once.
 func (s *shard) deliver(m *Message) {
 	s.processed = m.Sequence
+	s.turn++
 	receivers := 0
 	for _, subs := range s.index.match(m.Channel, m.Time) {
 		for _, sub := range subs {
 			c := sub.conn
-			if c.mark == m.Sequence || m.Offset > 0 && c.catching {
+			if c.mark == s.turn || m.Offset > 0 && c.catching {
 				continue
 			}
 			if sub.rule != m.Rule && !m.Rule.Allows(access.Subscribe, c.Identity(), m.Channel) {
 				continue
 			}
-			c.mark = m.Sequence
+			c.mark = s.turn
 			receivers++
 			s.push(c, m, sub.from)
 		}

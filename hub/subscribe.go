@@ -70,7 +70,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 		sub.rule = req.Rules[i]
 		done := protocol.Subscribed{ID: req.ID, Channel: pattern.String(), Now: time.Now()}
 		if sub.rule.History.Keeps() {
-			done.Position = &protocol.Position{Epoch: s.hub.epoch, Offset: s.processed}
+			done.Position = &protocol.Position{Epoch: s.epoch, Offset: s.processed}
 		}
 		if r != nil {
 			var n int
@@ -172,7 +172,7 @@ func (s *shard) allowed(c *Conn, messages []*Message) []*Message {
 // it gets just these.
 func (s *shard) replayFrom(pattern protocol.Pattern, req Subscribe, replay []*Message) (from uint64, n int) {
 	from = s.processed
-	if req.Since != nil && req.Since.Epoch == s.hub.epoch {
+	if req.Since != nil && req.Since.Epoch == s.epoch {
 		from = min(from, req.Since.Offset)
 	}
 	last := make([]*Message, 0, max(req.Last, 0))

@@ -88,8 +88,12 @@ func (p *Peers) Start(events hub.PeerEvents) error {
 	return nil
 }
 
-// Connect begins to be one of the nodes, over a connection that goes on after an outage of itself. Start must have been called.
+// Connect begins to be one of the nodes, over a connection that goes on after an outage of itself. Without an earlier Start it does nothing:
+// a node that handles nothing is none.
 func (p *Peers) Connect(conn *nats.Conn, js jetstream.JetStream) error {
+	if p.events == nil {
+		return nil
+	}
 	told := make(chan *nats.Msg, maxTold)
 	// What is told before the buckets are there is of no use to anyone, but what is asked is.
 	hear, err := conn.ChanSubscribe(p.options.Subject+".tell.>", told)

@@ -1,0 +1,68 @@
+package nats
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+)
+
+// maxNodes is how many other nodes' numbers are remembered.
+const maxNodes = 1024
+
+// relay delivers what goes past the stream: messages of channels without history, each at the newest place in the order. They are
+// never fetched again; where some may be lost, the hub is told.
+func (b *Broker) relay() {
+	messages := make(chan *nats.Msg, incoming)
+	sub, err := b.conn.ChanSubscribe(b.names.live()+">", messages)
+	if err != nil {
+		b.log.Error("subscribing to messages without history", zap.Error(err))
+		return
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	seen := make(map[string]uint64)          // the newest number of each node
+	for {
+		select {
+		case m := <-messages:
+			b.relayOne(m, seen)
+		case <-b.life.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) relayOne(m *nats.Msg, seen map[string]uint64) {
+	channel, err := channelOf(strings.TrimPrefix(m.Subject, b.names.live()))
+	node := m.Header.Get(headerNode)
+	number, _ := strconv.ParseUint(m.Header.Get(headerNumber), 10, 64)
+	if err != nil || node == "" {
+		b.log.Warn("a message without history cannot be read", zap.String("subject", m.Subject), zap.Error(err))
+		return
+	}
+	last, known := seen[node]
+	if number <= last {
+		return
+	}
+	if known && number != last+1 {
+		b.unheard.Store(true)
+	}
+	if !known && len(seen) >= maxNodes {
+		clear(seen)
+	}
+	seen[node] = number
+	rule := b.rules(channel)
+	if rule == nil {
+		return
+	}
+	b.host.Room()
+	p := hub.Publication{Channel: channel, Data: m.Data, Trace: m.Header.Get(headerTrace)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.unheard.Swap(false) {
+		b.host.MissingUnkept()
+	}
+	b.deliver(hub.NewTransient(p, rule, b.delivered, b.now()))
+}

@@ -1,0 +1,29 @@
+package nats
+
+import "github.com/neuroquantumdb/neuroquantum-ws/hub"
+
+// Bounds of the ring.
+const (
+	ringMessages = 8192
+	ringBytes    = 8 << 20
+)
+
+// ring holds the newest messages of the stream that were delivered, so that who asks for history that ends with them needs to read only
+// what is older.
+type ring struct {
+	low      uint64 // all that was delivered behind this sequence is here
+	messages []*hub.Message
+	bytes    int
+}
+
+func (r *ring) add(m *hub.Message) {
+	r.messages = append(r.messages, m)
+	r.bytes += len(m.Bytes)
+	for len(r.messages) > ringMessages || r.bytes > ringBytes {
+		oldest := r.messages[0]
+		r.messages[0] = nil
+		r.messages = r.messages[1:]
+		r.bytes -= len(oldest.Bytes)
+		r.low = oldest.Sequence
+	}
+}
