@@ -145,7 +145,7 @@ func TestAPIOverNodes(t *testing.T) {
 	for i, id := range streams {
 		[]apiOf{a, b}[i%2].delete("/streams/" + id).want(204)
 	}
-	a.delete("/streams/" + streams[0]).fails(404, "INVALID_STREAM_ID")
+	a.delete("/streams/"+streams[0]).fails(404, "INVALID_STREAM_ID")
 	for _, c := range clients {
 		c.Until("query_cancelled")
 	}
@@ -166,7 +166,7 @@ func TestAPIOverNodes(t *testing.T) {
 	if rest, code := bob.Closed(); code != 4100 || len(rest) != 1 || rest[0].Int("after_ms") != 1500 {
 		t.Errorf("closed with %d after %v", code, rest)
 	}
-	a.delete("/connections/" + connectionID(bob)).fails(404, "NOT_FOUND")
+	a.delete("/connections/"+connectionID(bob)).fails(404, "NOT_FOUND")
 	if one := b.delete("/users/ann").want(200); one.Int("disconnected") != 2 {
 		t.Errorf("got %s", one.text)
 	}

@@ -26,7 +26,7 @@ type Hub struct {
 	broker   Broker
 	peers    Peers                // nil where the hub is of this process alone
 	topics   map[string]PeerTopic // not changed after Meet
-	remote   Remote // the broker, where it is one
+	remote   Remote               // the broker, where it is one
 	log      *zap.Logger
 	settings atomic.Pointer[Settings]
 	shards   []*shard

@@ -101,14 +101,6 @@ func (g *guest) Remember(context.Context, string, []byte) error { return ErrNotR
 
 func (g *guest) Lead(ctx context.Context, _ string, run func(context.Context)) { run(ctx) }
 
-// nodeBroker is a broker of one node; nothing is published.
-type nodeBroker struct {
-	Broker
-	peers *guest
-}
-
-func (b nodeBroker) Peers() Peers { return b.peers }
-
 // memberIDs are who the hub says is in a channel.
 func memberIDs(t interface{ Fatal(...any) }, h *Hub, channel string) []string {
 	raw, count, kept := h.Members(channel)

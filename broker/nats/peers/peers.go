@@ -49,7 +49,7 @@ type Options struct {
 	// Lease is how long a node is taken for alive, and for the leader of a task, that has not renewed that. It does so three times within.
 	// Default: DefaultLease.
 	Lease time.Duration
-	Log      *zap.Logger
+	Log   *zap.Logger
 }
 
 // Peers is a hub.Peers.
