@@ -111,7 +111,7 @@ func New(options Options) *Broker {
 	}
 	b := &Broker{
 		options: options, node: uuid.NewString()[:8], names: namesOf(options.Prefix, options.Hub), log: zap.NewNop(), now: time.Now,
-		poke: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
+		poke: make(chan struct{}, 1), ring: ring{limit: ringMessages}, reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
 	}
 	b.life, b.end = context.WithCancel(context.Background())
 	b.keeps.Store(&hub.Keep{})

@@ -23,9 +23,8 @@ func (b *Broker) fill(to uint64) error {
 			continue
 		}
 		if errors.Is(err, errNothing) {
-			var some bool
-			var last uint64
-			if some, last, err = b.holds(b.life, from); err == nil && !some && last >= to {
+			var gone bool
+			if gone, err = b.gone(from, to); err == nil && gone {
 				b.skip(to)
 				continue
 			}
@@ -110,7 +109,17 @@ func (b *Broker) skip(to uint64) {
 	}
 	b.log.Warn("messages of the stream were gone before they came here", zap.Uint64("messages", to-b.delivered))
 	b.delivered = to
-	b.ring = ring{low: to}
+	b.ring = ring{limit: b.ring.limit, low: to}
 	b.host.Renewed(b.positionLocked())
 	b.movedLocked()
+}
+
+// gone tells whether the stream has given all sequences up to one and holds none from another on any more.
+func (b *Broker) gone(from, to uint64) (bool, error) {
+	info, err := b.info(b.life)
+	if err != nil || info.State.LastSeq < to {
+		return false, err
+	}
+	some, err := b.holds(b.life, from, b.names.in(b.token)+">")
+	return err == nil && !some, err
 }

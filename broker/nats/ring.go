@@ -11,6 +11,7 @@ const (
 // ring holds the newest messages of the stream that were delivered, so that who asks for history that ends with them needs to read only
 // what is older.
 type ring struct {
+	limit    int    // messages held at most
 	low      uint64 // all that was delivered behind this sequence is here
 	messages []*hub.Message
 	bytes    int
@@ -19,7 +20,7 @@ type ring struct {
 func (r *ring) add(m *hub.Message) {
 	r.messages = append(r.messages, m)
 	r.bytes += len(m.Bytes)
-	for len(r.messages) > ringMessages || r.bytes > ringBytes {
+	for len(r.messages) > r.limit || r.bytes > ringBytes {
 		oldest := r.messages[0]
 		r.messages[0] = nil
 		r.messages = r.messages[1:]

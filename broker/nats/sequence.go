@@ -96,7 +96,7 @@ func (b *Broker) begin(info *jetstream.StreamInfo) error {
 	}
 	b.token, b.epoch = info.Config.Metadata[metaEpoch], epoch
 	b.delivered, b.acked = info.State.LastSeq, 0
-	b.ring = ring{low: b.delivered}
+	b.ring = ring{limit: b.ring.limit, low: b.delivered}
 	b.host.Renewed(b.positionLocked())
 	if !b.Ready() {
 		close(b.settled)
