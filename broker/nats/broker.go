@@ -44,6 +44,8 @@ type Options struct {
 	ReadTimeout time.Duration
 	// LiveOnly answers who asks for history that cannot be read as if nothing were known of it, and does not refuse.
 	LiveOnly bool
+	// Dynamic takes only what is subscribed to here.
+	Dynamic bool
 }
 
 const (
@@ -67,6 +69,7 @@ type Broker struct {
 	end     context.CancelFunc
 	work    sync.WaitGroup
 	poke    chan struct{} // asks keep to look at the stream now
+	lost    chan struct{} // asks relay to tell of what may be lost
 	reads   chan struct{} // a place for each reading of history at a time
 	settled chan struct{} // closed when the place in the order is known for the first time
 	opening sync.Once
@@ -85,8 +88,9 @@ type Broker struct {
 	closed    bool
 	conn      *nats.Conn // nil until Open
 	js        jetstream.JetStream
-	release   func() error // lets go of the server within the process
-	token     string       // of the epoch, in its subjects
+	release   func() error       // lets go of the server within the process
+	sub       *nats.Subscription // to what the stream republishes
+	token     string             // of the epoch, in its subjects
 	epoch     string
 	delivered uint64 // sequence of the newest message
 	acked     uint64 // newest sequence that the stream has told us of for a message of our own
@@ -111,7 +115,8 @@ func New(options Options) *Broker {
 	}
 	b := &Broker{
 		options: options, node: uuid.NewString()[:8], names: namesOf(options.Prefix, options.Hub), log: zap.NewNop(), now: time.Now,
-		poke: make(chan struct{}, 1), ring: ring{limit: ringMessages}, reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
+		poke: make(chan struct{}, 1), lost: make(chan struct{}, 1),
+		ring: ring{limit: ringMessages}, reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
 	}
 	b.life, b.end = context.WithCancel(context.Background())
 	b.keeps.Store(&hub.Keep{})

@@ -27,7 +27,14 @@ var errRenewed = errors.New("the stream is another one")
 
 // keep follows the stream until the broker closes.
 func (b *Broker) keep() {
-	b.work.Go(b.relay)
+	live := make(chan *nats.Msg, incoming)
+	sub, err := b.conn.ChanSubscribe(b.names.live()+">", live)
+	if err != nil {
+		b.log.Error("subscribing to messages without history", zap.Error(err))
+		return // the connection is closed
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	b.work.Go(func() { b.relay(live) })
 	wait := reconnectWait
 	for b.life.Err() == nil {
 		started := b.now()
@@ -62,6 +69,9 @@ func (b *Broker) follow() error {
 		return unavailable("subscribing to the stream", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	b.mu.Lock()
+	b.sub = sub
+	b.mu.Unlock()
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -131,6 +141,9 @@ func (b *Broker) sequence(messages <-chan *nats.Msg, prefix string) error {
 			if s.err != nil {
 				return s.err
 			}
+			if s.now {
+				due = s.info.State.LastSeq
+			}
 			if err := b.fill(due); err != nil {
 				return err
 			}
@@ -144,6 +157,7 @@ func (b *Broker) sequence(messages <-chan *nats.Msg, prefix string) error {
 // state is how the stream stood at a check; with err it cannot be followed any more.
 type state struct {
 	info *jetstream.StreamInfo
+	now  bool // what is there must be fetched now: there is reason to believe that it does not come
 	err  error
 }
 
@@ -152,10 +166,12 @@ type state struct {
 func (b *Broker) watch(ctx context.Context, states chan<- state) {
 	check := time.NewTicker(checkInterval)
 	defer check.Stop()
-	for {
+	for short := 0; ; {
+		now := false
 		select {
 		case <-check.C:
 		case <-b.poke:
+			now = true
 		case <-ctx.Done():
 			return
 		}
@@ -166,15 +182,21 @@ func (b *Broker) watch(ctx context.Context, states chan<- state) {
 			continue // a later check will tell; what comes meanwhile is in order
 		case b.note(info):
 			err = errRenewed
+		case b.shrunk(info):
+			if short++; short == shrunkChecks {
+				err = b.renew(ctx, info)
+			}
+		default:
+			short = 0
 		}
-		if b.changed.Swap(false) && err == nil {
+		if err == nil && b.changed.Swap(false) {
 			if err := b.limit(ctx, info); err != nil {
 				b.changed.Store(true)
 				b.log.Warn("the stream's limits cannot be changed now", zap.Error(err))
 			}
 		}
 		select {
-		case states <- state{info, err}:
+		case states <- state{info, now, err}:
 		case <-ctx.Done():
 			return
 		}
