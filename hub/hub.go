@@ -24,7 +24,8 @@ import (
 type Hub struct {
 	name     string
 	broker   Broker
-	remote   Remote // the broker, where it is one
+	remote   Remote     // the broker, where it is one
+	wants    Interested // likewise
 	log      *zap.Logger
 	settings atomic.Pointer[Settings]
 	shards   []*shard
@@ -74,6 +75,7 @@ func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub,
 	rules := func(channel string) *Rule { return h.Settings().RuleFor(channel) }
 	if remote, ok := broker.(Remote); ok {
 		h.remote = remote
+		h.wants, _ = broker.(Interested)
 		remote.Attach(host{h})
 		remote.Retain(settings.keep())
 	}

@@ -70,6 +70,16 @@ func Open(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.Rule
 	if !remote.Ready() {
 		t.Fatalf("the broker does not come up")
 	}
+	if interested, ok := b.(hub.Interested); ok {
+		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
+			t.Fatalf("wanting everything: %v", err)
+		}
+	}
+	if interested, ok := b.(hub.Interested); ok {
+		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
+			t.Fatalf("wanting everything: %v", err)
+		}
+	}
 	return h
 }
 

@@ -59,27 +59,30 @@ const (
 // The goroutine keep connects, follows the stream of one epoch after the other, and is the only one that moves the order on. mu is the
 // order's lock: messages, the places of recoveries, and a change of the epoch are under it.
 type Broker struct {
-	options Options
-	node    string // a name that no other broker has
-	names   names
-	host    hub.Host
-	deliver func(*hub.Message)
-	rules   func(string) *hub.Rule
-	life    context.Context // ends with Close
-	end     context.CancelFunc
-	work    sync.WaitGroup
-	poke    chan struct{} // asks keep to look at the stream now
-	lost    chan struct{} // asks relay to tell of what may be lost
-	reads   chan struct{} // a place for each reading of history at a time
-	settled chan struct{} // closed when the place in the order is known for the first time
-	opening sync.Once
-	keeps   atomic.Pointer[hub.Keep]
-	log     *zap.Logger
-	now     func() time.Time
-	skew    atomic.Int64 // nanoseconds that the servers' clock is ahead of ours
-	changed atomic.Bool  // the hub's limits are not the stream's yet
-	unheard atomic.Bool  // messages that no stream keeps may be lost, and the hub has not been told
-	slow    atomic.Uint64
+	options  Options
+	node     string // a name that no other broker has
+	names    names
+	host     hub.Host
+	deliver  func(*hub.Message)
+	rules    func(string) *hub.Rule
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	work     sync.WaitGroup
+	poke     chan struct{} // asks keep to look at the stream now
+	lost     chan struct{} // asks relay to tell of what may be lost
+	reads    chan struct{} // a place for each reading of history at a time
+	settled  chan struct{} // closed when the place in the order is known for the first time
+	opening  sync.Once
+	keeps    atomic.Pointer[hub.Keep]
+	log      *zap.Logger
+	interest interest // only where it is dynamic
+	peers    peers    // likewise
+	verified uint64   // keep's: with dynamic interest, up to it nothing is missing
+	now      func() time.Time
+	skew     atomic.Int64 // nanoseconds that the servers' clock is ahead of ours
+	changed  atomic.Bool  // the hub's limits are not the stream's yet
+	unheard  atomic.Bool  // messages that no stream keeps may be lost, and the hub has not been told
+	slow     atomic.Uint64
 
 	sending sync.Mutex
 	number  uint64 // of messages that went past the stream; guarded by sending
@@ -92,9 +95,10 @@ type Broker struct {
 	sub       *nats.Subscription // to what the stream republishes
 	token     string             // of the epoch, in its subjects
 	epoch     string
-	delivered uint64 // sequence of the newest message
-	acked     uint64 // newest sequence that the stream has told us of for a message of our own
-	ring      ring   // the newest of those delivered
+	at        time.Time // when the newest message was stored
+	delivered uint64    // sequence of the newest message
+	acked     uint64    // newest sequence that the stream has told us of for a message of our own
+	ring      ring      // the newest of those delivered
 	moved     chan struct{}
 	state     jetstream.StreamState // as keep saw it last
 }
@@ -118,6 +122,8 @@ func New(options Options) *Broker {
 		poke: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 		ring: ring{limit: ringMessages}, reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
 	}
+	b.interest.wanted, b.interest.asked = make(map[string]*want), make(chan struct{}, 1)
+	b.peers.node, b.peers.heard = b.node, make(map[string]time.Time)
 	b.life, b.end = context.WithCancel(context.Background())
 	b.keeps.Store(&hub.Keep{})
 	return b
@@ -242,7 +248,8 @@ func (b *Broker) Close() error {
 
 // Interface guards.
 var (
-	_ hub.Broker = (*Broker)(nil)
-	_ hub.Remote = (*Broker)(nil)
-	_ hub.Sized  = (*Broker)(nil)
+	_ hub.Broker     = (*Broker)(nil)
+	_ hub.Remote     = (*Broker)(nil)
+	_ hub.Sized      = (*Broker)(nil)
+	_ hub.Interested = (*Broker)(nil)
 )

@@ -3,6 +3,7 @@ package nats
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,7 +54,7 @@ func (b *Broker) connectOptions() []nats.Option {
 func (b *Broker) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		b.slow.Add(1)
-		if sub != nil && sub.Subject == b.names.live()+">" {
+		if sub != nil && strings.HasPrefix(sub.Subject, b.names.live()) {
 			b.unhear()
 		}
 		b.look()

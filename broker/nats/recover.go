@@ -75,6 +75,7 @@ type recovery struct {
 	unknown bool           // the position asked for is of no use here
 	since   uint64         // behind it messages are due
 	through uint64         // up to it all that is due is known
+	need    uint64         // with dynamic interest: what is before it did not come here, or not all
 	cut     bool           // there is more behind through than one answer holds
 	known   []*hub.Message // what is due, in order
 
@@ -88,6 +89,18 @@ type recovery struct {
 
 // begin waits until the order has come to all that the client can know of: what was published here, and what it got elsewhere.
 func (r *recovery) begin(ctx context.Context) error {
+	if err := r.start(ctx); err != nil || r.need == 0 {
+		return err
+	}
+	// What was stored before it was wanted here does not come: the order must be behind it, so that it is read.
+	r.look()
+	if !r.awaits(ctx, r.need) {
+		return unavailable("waiting for the order", ctx.Err())
+	}
+	return nil
+}
+
+func (r *recovery) start(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
@@ -98,6 +111,8 @@ func (r *recovery) begin(ctx context.Context) error {
 	same := r.q.Since != nil && r.q.Since.Epoch == r.epoch
 	if same && r.q.Since.Offset > r.delivered {
 		target = max(target, r.q.Since.Offset)
+	}
+	if same && target > r.delivered || r.options.Dynamic && target > r.delivered {
 		r.look()
 	}
 	r.mu.Unlock()
@@ -117,6 +132,12 @@ func (r *recovery) begin(ctx context.Context) error {
 		r.since = r.q.Since.Offset
 	}
 	r.through = r.since
+	if r.options.Dynamic {
+		var all bool
+		if r.need, all = r.interest.ofAll(r.q.Filters); !all {
+			r.need = r.delivered
+		}
+	}
 	return nil
 }
 
@@ -133,11 +154,11 @@ func (r *recovery) join(at func(hub.Recovered)) (low uint64, done bool, err erro
 		return 0, true, nil
 	case r.q.Since == nil && !r.asked:
 		if !r.newestLocked() {
-			return max(1, r.ring.low), false, nil
+			return max(1, r.ring.low, r.need), false, nil
 		}
 		r.asked = true
-	case r.through < r.ring.low && !r.cut:
-		return r.ring.low, false, nil
+	case r.through < max(r.ring.low, r.need) && !r.cut:
+		return max(r.ring.low, r.need), false, nil
 	}
 	// What was read may go beyond this node's place in the order: that is still to be delivered.
 	for n := len(r.known); n > 0 && r.known[n-1].Sequence > r.delivered; n-- {
@@ -187,6 +208,9 @@ func (r *recovery) newestLocked() bool {
 	short := len(missing)
 	for i := len(r.ring.messages) - 1; i >= 0 && i >= len(r.ring.messages)-maxNewest; i-- {
 		m := r.ring.messages[i]
+		if m.Sequence <= r.need {
+			break
+		}
 		if m.Offset == 0 || !r.matcher.match(m.Channel) {
 			continue
 		}

@@ -41,7 +41,7 @@ func (b *Broker) relayOne(m *nats.Msg, seen map[string]uint64) {
 	if number <= last {
 		return
 	}
-	if known && number != last+1 {
+	if known && number != last+1 && !b.options.Dynamic {
 		b.unheard.Store(true)
 	}
 	if !known && len(seen) >= maxNodes {

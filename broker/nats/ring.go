@@ -1,6 +1,10 @@
 package nats
 
-import "github.com/neuroquantumdb/neuroquantum-ws/hub"
+import (
+	"sort"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+)
 
 // Bounds of the ring.
 const (
@@ -27,4 +31,10 @@ func (r *ring) add(m *hub.Message) {
 		r.bytes -= len(oldest.Bytes)
 		r.low = oldest.Sequence
 	}
+}
+
+// has tells whether a message was delivered. Of what is older than the ring that is taken for granted.
+func (r *ring) has(sequence uint64) bool {
+	i := sort.Search(len(r.messages), func(i int) bool { return r.messages[i].Sequence >= sequence })
+	return sequence <= r.low || i < len(r.messages) && r.messages[i].Sequence == sequence
 }

@@ -28,12 +28,14 @@ var errRenewed = errors.New("the stream is another one")
 // keep follows the stream until the broker closes.
 func (b *Broker) keep() {
 	live := make(chan *nats.Msg, incoming)
-	sub, err := b.conn.ChanSubscribe(b.names.live()+">", live)
-	if err != nil {
+	if b.options.Dynamic {
+		b.interest.live = live
+		b.work.Go(b.care)
+		b.work.Go(func() { _ = b.peers.run(b.life, b.conn, b.names.alive(), b.names.sync()) }) // fails only where the connection is closed
+	} else if _, err := b.conn.ChanSubscribe(b.names.live()+">", live); err != nil {
 		b.log.Error("subscribing to messages without history", zap.Error(err))
 		return // the connection is closed
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
 	b.work.Go(func() { b.relay(live) })
 	wait := reconnectWait
 	for b.life.Err() == nil {
@@ -64,14 +66,18 @@ func (b *Broker) follow() error {
 	}
 	messages := make(chan *nats.Msg, incoming)
 	prefix := b.names.out(info.Config.Metadata[metaEpoch])
-	sub, err := b.conn.ChanSubscribe(prefix+">", messages)
-	if err != nil {
-		return unavailable("subscribing to the stream", err)
+	if b.options.Dynamic {
+		b.interest.follow(messages, prefix)
+	} else {
+		sub, err := b.conn.ChanSubscribe(prefix+">", messages)
+		if err != nil {
+			return unavailable("subscribing to the stream", err)
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+		b.mu.Lock()
+		b.sub = sub
+		b.mu.Unlock()
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
-	b.mu.Lock()
-	b.sub = sub
-	b.mu.Unlock()
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -106,7 +112,9 @@ func (b *Broker) begin(info *jetstream.StreamInfo) error {
 	}
 	b.token, b.epoch = info.Config.Metadata[metaEpoch], epoch
 	b.delivered, b.acked = info.State.LastSeq, 0
+	b.verified = b.delivered
 	b.ring = ring{limit: b.ring.limit, low: b.delivered}
+	b.at = b.serverNow()
 	b.host.Renewed(b.positionLocked())
 	if !b.Ready() {
 		close(b.settled)
@@ -213,6 +221,9 @@ func (b *Broker) note(info *jetstream.StreamInfo) (renewed bool) {
 
 // take delivers a message at its place: what came before is dropped, and what is missing before it is fetched first.
 func (b *Broker) take(s stored) error {
+	if b.options.Dynamic {
+		return b.takeSparse(s)
+	}
 	next := b.next()
 	if s.sequence > next {
 		if err := b.fill(s.sequence - 1); err != nil {
@@ -239,7 +250,7 @@ func (b *Broker) advance(s stored) {
 	m := b.message(s)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.delivered = s.sequence
+	b.delivered, b.at = s.sequence, s.time
 	if m != nil {
 		b.ring.add(m)
 		b.deliver(m)

@@ -25,3 +25,13 @@ func TestContract(t *testing.T) {
 	t.Run("from the ring", func(t *testing.T) { brokertest.Run(t, make(ringMessages), true) })
 	t.Run("from the stream", func(t *testing.T) { brokertest.Run(t, make(1), false) })
 }
+
+func TestContractDynamic(t *testing.T) {
+	s := natstest.Server(t)
+	var n atomic.Int64
+	brokertest.Run(t, func() hub.Broker {
+		return New(Options{
+			Hub: fmt.Sprint("h", n.Add(1)), Memory: true, Connect: []nats.Option{nats.InProcessServer(s)}, Dynamic: true,
+		})
+	}, false)
+}
