@@ -47,8 +47,23 @@ type Event struct {
 	Renewed *protocol.Position // the order begins anew
 }
 
-// Open starts a broker with rules for its channels and connects it, where it is one that can be. keep is the most that they keep.
+// Open starts a broker with rules for its channels and connects it, where it is one that can be. keep is the most that they keep. It has
+// all messages come.
 func Open(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.Rule, log *zap.Logger) *Host {
+	t.Helper()
+	h := OpenIdle(t, b, keep, rules, log)
+	if interested, ok := b.(hub.Interested); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
+			t.Fatalf("wanting everything: %v", err)
+		}
+	}
+	return h
+}
+
+// OpenIdle is Open without wanting anything, of a broker that can be asked for something.
+func OpenIdle(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.Rule, log *zap.Logger) *Host {
 	t.Helper()
 	h := &Host{Broker: b, t: t, log: log, rules: rules, changed: make(chan struct{})}
 	remote, far := b.(hub.Remote)
@@ -69,16 +84,6 @@ func Open(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.Rule
 	}
 	if !remote.Ready() {
 		t.Fatalf("the broker does not come up")
-	}
-	if interested, ok := b.(hub.Interested); ok {
-		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
-			t.Fatalf("wanting everything: %v", err)
-		}
-	}
-	if interested, ok := b.(hub.Interested); ok {
-		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
-			t.Fatalf("wanting everything: %v", err)
-		}
 	}
 	return h
 }

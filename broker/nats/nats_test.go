@@ -41,7 +41,7 @@ func open(t testing.TB, options Options, rules func(string) *hub.Rule) *node {
 		options.Hub = "test"
 	}
 	b := New(options)
-	n := &node{brokertest.Open(t, b, hub.Keep{Messages: rules("any").History.Messages}, rules, zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))), b}
+	n := &node{brokertest.Open(t, b, hub.Keep{Messages: rules("any").History.Messages}, rules, quiet(t)), b}
 	t.Cleanup(n.Close)
 	return n
 }
@@ -217,3 +217,6 @@ func TestStreamLosesItsTail(t *testing.T) {
 		t.Errorf("what the stream still has: %v", brokertest.Data(got.Messages))
 	}
 }
+
+// quiet is a log of what is worth to be seen in a failing test.
+func quiet(t testing.TB) *zap.Logger { return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)) }
