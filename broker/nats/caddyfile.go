@@ -41,7 +41,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if err := block(d, m.option); err != nil {
+	if err := Block(d, m.option); err != nil {
 		return err
 	}
 	if err := m.check(); err != nil {
@@ -50,8 +50,8 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// block reads the options of a block, none of which may stand twice.
-func block(d *caddyfile.Dispenser, option func(d *caddyfile.Dispenser, name string) error) error {
+// Block reads the options of a block, none of which may stand twice.
+func Block(d *caddyfile.Dispenser, option func(d *caddyfile.Dispenser, name string) error) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
@@ -74,7 +74,7 @@ func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 	}
 	times := map[string]*caddy.Duration{"publish_timeout": &m.PublishTimeout, "read_timeout": &m.ReadTimeout}
 	if to := texts[name]; to != nil {
-		return values(d, to)
+		return Values(d, to)
 	}
 	if to := times[name]; to != nil {
 		return duration(d, to)
@@ -89,7 +89,7 @@ func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 		return m.unmarshalEmbedded(d)
 	case "replicas":
 		var text string
-		if err := values(d, &text); err != nil {
+		if err := Values(d, &text); err != nil {
 			return err
 		}
 		n, err := strconv.Atoi(text)
@@ -99,27 +99,18 @@ func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 		m.Replicas = n
 		return nil
 	case "max_bytes":
-		var text string
-		if err := values(d, &text); err != nil {
-			return err
-		}
-		n, err := humanize.ParseBytes(text)
-		if err != nil || n < 1 || n > math.MaxInt64 {
-			return d.Errf("max_bytes: %q must be a size, such as 10GiB", text)
-		}
-		m.MaxBytes = int64(n)
-		return nil
+		return Size(d, &m.MaxBytes)
 	case "user":
 		m.User = new(User)
-		return values(d, &m.User.Name, &m.User.Password)
+		return Values(d, &m.User.Name, &m.User.Password)
 	case "tls":
 		return m.unmarshalTLS(d)
 	}
 	return d.Errf("unknown option %s", name)
 }
 
-// values reads just these arguments, none of which may be empty.
-func values(d *caddyfile.Dispenser, to ...*string) error {
+// Values reads just these arguments, none of which may be empty.
+func Values(d *caddyfile.Dispenser, to ...*string) error {
 	option := d.Val()
 	if !d.AllArgs(to...) {
 		return d.Errf("%s: wrong number of arguments", option)
@@ -132,10 +123,25 @@ func values(d *caddyfile.Dispenser, to ...*string) error {
 	return nil
 }
 
+// Size reads a size, such as 10GiB.
+func Size(d *caddyfile.Dispenser, to *int64) error {
+	option := d.Val()
+	var text string
+	if err := Values(d, &text); err != nil {
+		return err
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n < 1 || n > math.MaxInt64 {
+		return d.Errf("%s: %q must be a size, such as 10GiB", option, text)
+	}
+	*to = int64(n)
+	return nil
+}
+
 func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	option := d.Val()
 	var text string
-	if err := values(d, &text); err != nil {
+	if err := Values(d, &text); err != nil {
 		return err
 	}
 	n, err := caddy.ParseDuration(text)
@@ -163,12 +169,12 @@ func (m *Module) unmarshalTLS(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return block(d, func(d *caddyfile.Dispenser, name string) error {
+	return Block(d, func(d *caddyfile.Dispenser, name string) error {
 		switch name {
 		case "ca":
-			return values(d, &m.TLS.CA)
+			return Values(d, &m.TLS.CA)
 		case "certificate":
-			return values(d, &m.TLS.Certificate, &m.TLS.Key)
+			return Values(d, &m.TLS.Certificate, &m.TLS.Key)
 		}
 		return d.Errf("unknown option tls %s", name)
 	})
