@@ -70,6 +70,9 @@ func (a *API) problem(r *http.Request, err error) *Problem {
 		p = &known
 	case errors.As(err, &e):
 		p = &Problem{Status: statuses[e.Code], Code: e.Code, Detail: e.Message}
+		if e.RetryAfter > 0 && e.Code != protocol.RateLimited { // what the hub stands on is out of reach for a while
+			p.Status = http.StatusServiceUnavailable
+		}
 	case errors.Is(err, hub.ErrClosed):
 		p = goingAway()
 	}

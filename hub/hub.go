@@ -27,6 +27,7 @@ type Hub struct {
 	peers    Peers                // nil where the hub is of this process alone
 	topics   map[string]PeerTopic // not changed after Meet
 	remote   Remote               // the broker, where it is one
+	wants    Interested           // likewise
 	log      *zap.Logger
 	settings atomic.Pointer[Settings]
 	shards   []*shard
@@ -76,6 +77,7 @@ func New(name string, broker Broker, settings *Settings, log *zap.Logger) (*Hub,
 	rules := func(channel string) *Rule { return h.Settings().RuleFor(channel) }
 	if remote, ok := broker.(Remote); ok {
 		h.remote = remote
+		h.wants, _ = broker.(Interested)
 		remote.Attach(host{h})
 		remote.Retain(settings.keep())
 	}

@@ -66,6 +66,7 @@ func (s *shard) identify(c *Conn, id *access.Identity) {
 		if rule == nil || !rule.AllowsAll(access.Subscribe, id, sub.pattern) ||
 			sub.watch != nil && !rule.AllowsAll(access.Presence, id, sub.pattern) {
 			s.index.remove(sub)
+			s.hub.unwant(sub.pattern)
 			delete(c.subs, channel)
 			s.attend(sub, false, false)
 			refusal := protocol.Errorf(protocol.Forbidden, "this channel is no longer open to you")

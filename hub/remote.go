@@ -133,3 +133,29 @@ func (h *Hub) leaveAll() {
 	h.log.Warn("the order of messages begins anew: clients are sent away to come back", zap.Int("connections", len(conns)))
 	h.background(func(ctx context.Context) { h.sendAway(ctx, conns, "the order begins anew") })
 }
+
+// Interested is a Remote that takes only what is subscribed to here.
+type Interested interface {
+	// Want has the messages of patterns come. When it returns, all that is published from then on does, on whatever node. Each call is to
+	// be taken back by Unwant with the same patterns, but for one that fails.
+	Want(ctx context.Context, patterns []protocol.Pattern) error
+	// Unwant takes back a Want. It does not block.
+	Unwant(patterns []protocol.Pattern)
+}
+
+// subscribeRetry is how long a client should wait whose subscription could not be made known to the other nodes.
+const subscribeRetry = time.Second
+
+// want has the messages of patterns come here, where the broker has to know.
+func (h *Hub) want(ctx context.Context, patterns []protocol.Pattern) error {
+	if h.wants == nil {
+		return nil
+	}
+	return h.wants.Want(ctx, patterns)
+}
+
+func (h *Hub) unwant(patterns ...protocol.Pattern) {
+	if h.wants != nil {
+		h.wants.Unwant(patterns)
+	}
+}

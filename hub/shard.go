@@ -240,6 +240,7 @@ func (s *shard) register(c *Conn) {
 func (s *shard) unregister(c *Conn) {
 	for pattern, sub := range c.subs {
 		s.index.remove(sub)
+		s.hub.unwant(sub.pattern)
 		sub.member = false // the leave is held back
 		s.attend(sub, false, false)
 		delete(c.subs, pattern)

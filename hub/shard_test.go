@@ -35,7 +35,8 @@ func TestLossThatCannotBeTold(t *testing.T) {
 		sh, _ := benchShard(0)
 		c := &Conn{hub: sh.hub, shard: sh, writing: true}
 		sh.register(c)
-		sh.subscription(c, mustPattern(t, test.channel), "").from = test.from
+		sub, _ := sh.subscription(c, mustPattern(t, test.channel), "")
+		sub.from = test.from
 		sh.tellTrimmed(c, []Trim{{Through: 10}}, test.answered)
 		sh.tellTrimmed(c, []Trim{{Through: 10}}, test.answered)
 		if c.isClosing() != test.closed {

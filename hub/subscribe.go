@@ -23,8 +23,17 @@ type Subscribe struct {
 // neither gap nor duplicate between. It returns once the shard has done so, which keeps a client's requests in their order and
 // bounds what it can put into the mailbox. Only the connection's receiver may call it.
 func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
+	if err := c.hub.want(ctx, req.Patterns); err != nil {
+		c.hub.stats.unreadable.Add(1)
+		refusal := protocol.Errorf(protocol.Internal, "the subscription cannot be made now")
+		refusal.RetryAfter = subscribeRetry
+		c.Reply(protocol.AppendError(nil, refusal, req.ID, "", ""))
+		return
+	}
 	if req.Since == nil && req.Last <= 0 {
-		c.shard.do(func() { c.shard.subscribe(c, req, nil) })
+		if !c.shard.do(func() { c.shard.subscribe(c, req, nil) }) {
+			c.hub.unwant(req.Patterns...)
+		}
 		c.flushAnswers()
 		return
 	}
@@ -34,6 +43,9 @@ func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 	err := c.hub.broker.Recover(ctx, recovery, func(r Recovered) {
 		posted = c.shard.post(letter{command: func() { c.shard.subscribe(c, req, &r); close(done) }})
 	})
+	if err != nil || !posted {
+		c.hub.unwant(req.Patterns...)
+	}
 	if err != nil {
 		c.hub.stats.unreadable.Add(1)
 		c.Reply(protocol.AppendError(nil, protocol.Errorf(protocol.HistoryUnavailable, "the history cannot be read now"), req.ID, "", ""))
@@ -54,6 +66,7 @@ func (c *Conn) Unsubscribe(id protocol.ID, channels []string) {
 // is to be replayed, r is what the broker found at just this place.
 func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 	if _, open := s.conns[c]; !open {
+		s.hub.unwant(req.Patterns...)
 		return
 	}
 	var replay []*Message
@@ -63,7 +76,10 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 		s.settle(c)
 	}
 	for i, pattern := range req.Patterns {
-		sub := s.subscription(c, pattern, req.ID)
+		sub, made := s.subscription(c, pattern, req.ID)
+		if !made {
+			s.hub.unwant(pattern)
+		}
 		if sub == nil {
 			continue
 		}
@@ -95,31 +111,31 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 	c.told = nil // who asks is told, also what an earlier replay has told
 	s.tellTrimmed(c, r.Trimmed, true)
 	switch {
-	case len(replay) == 0:
+	case len(replay) == 0 && r.Through >= s.processed:
 	case c.catching:
 		// Its other channels wait for their history as well: all is fetched again from the lowest place.
 		c.resume = min(c.resume, lowest)
 		s.catchUp(c)
 	default:
-		s.replay(c, replay, s.processed)
+		s.replay(c, replay, r.Through)
 	}
 	if !c.catching {
 		c.told = nil
 	}
 }
 
-// subscription is the connection's one for the pattern, made where there is none; nil where it may have no more.
-func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) *subscription {
+// subscription is the connection's one for the pattern, made where there is none; nil where it may have no more. made tells that it is new.
+func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) (sub *subscription, made bool) {
 	if sub := c.subs[pattern.String()]; sub != nil {
-		return sub
+		return sub, false
 	}
 	if limit := s.hub.Settings().MaxSubscriptions; limit > 0 && len(c.subs) >= limit {
 		refusal := protocol.Errorf(protocol.LimitExceeded, "a connection may have %d subscriptions", limit)
 		c.pushReply(frame(protocol.AppendError(nil, refusal, id, "", pattern.String())))
 		s.hub.stats.oversubscribed.Add(1)
-		return nil
+		return nil, false
 	}
-	sub := &subscription{conn: c, pattern: pattern, from: s.processed}
+	sub = &subscription{conn: c, pattern: pattern, from: s.processed}
 	if c.subs == nil {
 		c.subs = make(map[string]*subscription)
 	}
@@ -127,7 +143,7 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 	c.joined++
 	c.subCount.Store(int32(len(c.subs)))
 	s.index.add(sub)
-	return sub
+	return sub, true
 }
 
 func (s *shard) unsubscribe(c *Conn, id protocol.ID, channels []string) {
@@ -137,6 +153,7 @@ func (s *shard) unsubscribe(c *Conn, id protocol.ID, channels []string) {
 	for _, channel := range channels {
 		if sub := c.subs[channel]; sub != nil {
 			s.index.remove(sub)
+			s.hub.unwant(sub.pattern)
 			delete(c.subs, channel)
 			s.attend(sub, false, false)
 		}

@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -16,8 +18,10 @@ type tap struct {
 // remove is called. call holds up the whole hub: it must do next to nothing. A call may be under way when remove returns.
 func (h *Hub) Tap(pattern protocol.Pattern, call func()) (remove func()) {
 	t := &tap{pattern, call}
+	wanted := h.wantTap(pattern)
 	h.changeTaps(func(taps []*tap) []*tap { return append(slices.Clone(taps), t) })
 	return func() {
+		wanted()
 		h.changeTaps(func(taps []*tap) []*tap {
 			return slices.DeleteFunc(slices.Clone(taps), func(other *tap) bool { return other == t })
 		})
@@ -52,4 +56,25 @@ func (h *Hub) tell(m *Message) {
 			t.call()
 		}
 	}
+}
+
+// wantTap has the messages of a tap come here, where the broker has to know: soon, as nothing says from when on a tap hears.
+func (h *Hub) wantTap(pattern protocol.Pattern) (end func()) {
+	if h.wants == nil {
+		return func() {}
+	}
+	patterns := []protocol.Pattern{pattern}
+	ctx, cancel := context.WithCancel(h.life)
+	h.background(func(context.Context) {
+		for h.wants.Want(ctx, patterns) != nil {
+			select { // the broker is out of reach
+			case <-time.After(subscribeRetry):
+			case <-ctx.Done():
+				return
+			}
+		}
+		<-ctx.Done()
+		h.wants.Unwant(patterns)
+	})
+	return cancel
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
-	"github.com/neuroquantumdb/neuroquantum-ws/broker/nats/peers"
+	"github.com/neuroquantumdb/neuroquantum-ws/broker/nats/cluster"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -45,6 +45,8 @@ type Options struct {
 	ReadTimeout time.Duration
 	// LiveOnly answers who asks for history that cannot be read as if nothing were known of it, and does not refuse.
 	LiveOnly bool
+	// Dynamic takes only what is subscribed to here.
+	Dynamic bool
 }
 
 const (
@@ -58,27 +60,31 @@ const (
 // The goroutine keep connects, follows the stream of one epoch after the other, and is the only one that moves the order on. mu is the
 // order's lock: messages, the places of recoveries, and a change of the epoch are under it.
 type Broker struct {
-	options Options
-	node    string // a name that no other broker has
-	names   names
-	host    hub.Host
-	deliver func(*hub.Message)
-	rules   func(string) *hub.Rule
-	life    context.Context // ends with Close
-	end     context.CancelFunc
-	work    sync.WaitGroup
-	poke    chan struct{} // asks keep to look at the stream now
-	reads   chan struct{} // a place for each reading of history at a time
-	settled chan struct{} // closed when the place in the order is known for the first time
-	opening sync.Once
-	keeps   atomic.Pointer[hub.Keep]
-	log     *zap.Logger
-	peers   *peers.Peers // made by Attach
-	now     func() time.Time
-	skew    atomic.Int64 // nanoseconds that the servers' clock is ahead of ours
-	changed atomic.Bool  // the hub's limits are not the stream's yet
-	unheard atomic.Bool  // messages that no stream keeps may be lost, and the hub has not been told
-	slow    atomic.Uint64
+	options  Options
+	node     string // a name that no other broker has
+	names    names
+	host     hub.Host
+	deliver  func(*hub.Message)
+	rules    func(string) *hub.Rule
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	work     sync.WaitGroup
+	poke     chan struct{} // asks keep to look at the stream now
+	lost     chan struct{} // asks relay to tell of what may be lost
+	reads    chan struct{} // a place for each reading of history at a time
+	settled  chan struct{} // closed when the place in the order is known for the first time
+	opening  sync.Once
+	keeps    atomic.Pointer[hub.Keep]
+	log      *zap.Logger
+	interest interest       // only where it is dynamic
+	peers    peers          // likewise
+	cluster  *cluster.Peers // made by Attach
+	verified uint64         // keep's: with dynamic interest, up to it nothing is missing
+	now      func() time.Time
+	skew     atomic.Int64 // nanoseconds that the servers' clock is ahead of ours
+	changed  atomic.Bool  // the hub's limits are not the stream's yet
+	unheard  atomic.Bool  // messages that no stream keeps may be lost, and the hub has not been told
+	slow     atomic.Uint64
 
 	sending sync.Mutex
 	number  uint64 // of messages that went past the stream; guarded by sending
@@ -87,12 +93,14 @@ type Broker struct {
 	closed    bool
 	conn      *nats.Conn // nil until Open
 	js        jetstream.JetStream
-	release   func() error // lets go of the server within the process
-	token     string       // of the epoch, in its subjects
+	release   func() error       // lets go of the server within the process
+	sub       *nats.Subscription // to what the stream republishes
+	token     string             // of the epoch, in its subjects
 	epoch     string
-	delivered uint64 // sequence of the newest message
-	acked     uint64 // newest sequence that the stream has told us of for a message of our own
-	ring      ring   // the newest of those delivered
+	at        time.Time // when the newest message was stored
+	delivered uint64    // sequence of the newest message
+	acked     uint64    // newest sequence that the stream has told us of for a message of our own
+	ring      ring      // the newest of those delivered
 	moved     chan struct{}
 	state     jetstream.StreamState // as keep saw it last
 }
@@ -113,8 +121,11 @@ func New(options Options) *Broker {
 	}
 	b := &Broker{
 		options: options, node: uuid.NewString()[:8], names: namesOf(options.Prefix, options.Hub), log: zap.NewNop(), now: time.Now,
-		poke: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
+		poke: make(chan struct{}, 1), lost: make(chan struct{}, 1),
+		ring: ring{limit: ringMessages}, reads: make(chan struct{}, maxReads), settled: make(chan struct{}),
 	}
+	b.interest.wanted, b.interest.asked = make(map[string]*want), make(chan struct{}, 1)
+	b.peers.node, b.peers.heard = b.node, make(map[string]time.Time)
 	b.life, b.end = context.WithCancel(context.Background())
 	b.keeps.Store(&hub.Keep{})
 	return b
@@ -123,13 +134,13 @@ func New(options Options) *Broker {
 // Attach implements hub.Remote.
 func (b *Broker) Attach(host hub.Host) {
 	b.host, b.log = host, host.Log()
-	b.peers = peers.New(peers.Options{
+	b.cluster = cluster.New(cluster.Options{
 		Node: b.node, Subject: b.names.root + "peers", Bucket: b.names.bucket, Replicas: b.options.Replicas, Log: b.log,
 	})
 }
 
 // Peers implements hub.Clustered.
-func (b *Broker) Peers() hub.Peers { return b.peers }
+func (b *Broker) Peers() hub.Peers { return b.cluster }
 
 // Retain implements hub.Remote.
 func (b *Broker) Retain(keep hub.Keep) {
@@ -193,7 +204,7 @@ func (b *Broker) connect() error {
 		conn.Close()
 		return errors.Join(hub.ErrClosed, release())
 	}
-	if err := b.peers.Connect(conn, js); err != nil {
+	if err := b.cluster.Connect(conn, js); err != nil {
 		conn.Close()
 		return errors.Join(err, release())
 	}
@@ -245,15 +256,16 @@ func (b *Broker) Close() error {
 	if conn == nil {
 		return nil
 	}
-	b.peers.Close()
+	b.cluster.Close()
 	conn.Close()
 	return release()
 }
 
 // Interface guards.
 var (
-	_ hub.Broker    = (*Broker)(nil)
-	_ hub.Remote    = (*Broker)(nil)
-	_ hub.Sized     = (*Broker)(nil)
-	_ hub.Clustered = (*Broker)(nil)
+	_ hub.Broker     = (*Broker)(nil)
+	_ hub.Remote     = (*Broker)(nil)
+	_ hub.Sized      = (*Broker)(nil)
+	_ hub.Interested = (*Broker)(nil)
+	_ hub.Clustered  = (*Broker)(nil)
 )

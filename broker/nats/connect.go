@@ -3,6 +3,7 @@ package nats
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,7 +40,11 @@ func (b *Broker) connectOptions() []nats.Option {
 		nats.ConnectHandler(func(*nats.Conn) { b.look() }),
 		nats.ReconnectHandler(func(conn *nats.Conn) {
 			b.log.Info("connected to NATS again", zap.String("server", conn.ConnectedServerName()))
-			b.unheard.Store(true)
+			// What came before the server knows our subscriptions again is lost.
+			if err := b.flush(); err != nil {
+				b.log.Debug("waiting for NATS after connecting again", zap.Error(err))
+			}
+			b.unhear()
 			b.look()
 		}),
 	}
@@ -49,8 +54,8 @@ func (b *Broker) connectOptions() []nats.Option {
 func (b *Broker) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		b.slow.Add(1)
-		if sub != nil && sub.Subject == b.names.live()+">" {
-			b.unheard.Store(true)
+		if sub != nil && strings.HasPrefix(sub.Subject, b.names.live()) {
+			b.unhear()
 		}
 		b.look()
 		b.log.Warn("messages from NATS come faster than they are taken; those that are kept are fetched again")

@@ -2,14 +2,20 @@ package nats
 
 import (
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // fill moves the order on to a sequence with what the stream holds. The line waits: nobody sees what comes behind before. It fails only
 // where the stream cannot be followed any more.
 func (b *Broker) fill(to uint64) error {
+	if b.options.Dynamic {
+		return b.fillSparse(to)
+	}
 	wait := lagWait
 	for b.next() <= to {
 		if b.life.Err() != nil {
@@ -23,9 +29,8 @@ func (b *Broker) fill(to uint64) error {
 			continue
 		}
 		if errors.Is(err, errNothing) {
-			var some bool
-			var last uint64
-			if some, last, err = b.holds(b.life, from); err == nil && !some && last >= to {
+			var gone bool
+			if gone, err = b.gone(from, to); err == nil && gone {
 				b.skip(to)
 				continue
 			}
@@ -50,6 +55,9 @@ func (b *Broker) fillWith(from uint64, messages []stored) {
 	hole := false
 	var told map[string]bool
 	for _, s := range messages {
+		if s.sequence != from && b.vanished(from) {
+			b.skip(s.sequence - 1)
+		}
 		hole = hole || s.sequence != from
 		from = s.sequence + 1
 		prev, seen := last[s.channel]
@@ -64,6 +72,31 @@ func (b *Broker) fillWith(from uint64, messages []stored) {
 		b.advance(s)
 	}
 }
+
+// vanished tells whether channels may have lost all that they had from a sequence on, and not only their oldest: then nothing that is left
+// shows it.
+func (b *Broker) vanished(from uint64) bool {
+	info, err := b.info(b.life)
+	if err != nil || info.State.FirstSeq > from {
+		return true
+	}
+	least := time.Duration(0)
+	if keep := b.keeps.Load(); keep.Least != nil {
+		least = keep.Least(everything)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return least > 0 && b.serverNow().Sub(b.at) >= least
+}
+
+// everything is the pattern **.
+var everything = func() protocol.Pattern {
+	p, err := protocol.ParsePattern("**")
+	if err != nil {
+		panic(err)
+	}
+	return p
+}()
 
 // unwitnessed tells of which of the messages' channels something may be gone between what was delivered here and these: a channel loses
 // its oldest first, so that where one is left that was delivered, nothing behind it is gone.
@@ -110,7 +143,17 @@ func (b *Broker) skip(to uint64) {
 	}
 	b.log.Warn("messages of the stream were gone before they came here", zap.Uint64("messages", to-b.delivered))
 	b.delivered = to
-	b.ring = ring{low: to}
+	b.ring = ring{limit: b.ring.limit, low: to}
 	b.host.Renewed(b.positionLocked())
 	b.movedLocked()
+}
+
+// gone tells whether the stream has given all sequences up to one and holds none from another on any more.
+func (b *Broker) gone(from, to uint64) (bool, error) {
+	info, err := b.info(b.life)
+	if err != nil || info.State.LastSeq < to {
+		return false, err
+	}
+	some, err := b.holds(b.life, from, b.names.in(b.token)+">")
+	return err == nil && !some, err
 }

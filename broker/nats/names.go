@@ -34,3 +34,7 @@ func (n names) out(epoch string) string { return n.root + "out." + epoch + "." }
 
 // live begins the subjects of messages that no stream keeps.
 func (n names) live() string { return n.root + "live." }
+
+// alive is where nodes say that they are there, and sync where each answers.
+func (n names) alive() string { return n.root + "node.alive" }
+func (n names) sync() string  { return n.root + "node.sync" }

@@ -37,6 +37,9 @@ const (
 // errNothing: the stream, as far as the server that answered knows it, holds nothing of what was asked for.
 var errNothing = errors.New("no such message in the stream")
 
+// errTooMany: more channels match than the stream looks up at once.
+var errTooMany = errors.New("too many channels")
+
 // stored is a message as the stream keeps it.
 type stored struct {
 	channel   string
@@ -103,7 +106,7 @@ func (b *Broker) ask(ctx context.Context, epoch string, r request) (answer, erro
 		}
 		s, err := parse(m, m.Header.Get(jetstream.SubjectHeader), prefix)
 		if err != nil {
-			continue // not of this epoch, or not ours
+			return answer{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		out.messages = append(out.messages, s)
 	}
@@ -118,21 +121,20 @@ func (a *answer) finish(status string, m *nats.Msg) error {
 		return nil
 	case "404":
 		return errNothing
+	case "413":
+		return errTooMany
 	case "503":
 		return fmt.Errorf("%w: no server has the stream", ErrUnavailable)
 	}
 	return fmt.Errorf("%w: the stream answers %s %s", ErrUnavailable, status, m.Header.Get("Description"))
 }
 
-// parse reads a message of the stream from its headers and subject, which begins with prefix.
+// parse reads a message of the stream from its headers and subject, which begins with prefix. What somebody else has put there has no
+// channel: it has its place in the order, but is nobody's.
 func parse(m *nats.Msg, subject, prefix string) (stored, error) {
-	rest, ok := strings.CutPrefix(subject, prefix)
-	if !ok {
-		return stored{}, errSubject
-	}
-	channel, err := channelOf(rest)
-	if err != nil {
-		return stored{}, err
+	channel, err := channelOf(strings.TrimPrefix(subject, prefix))
+	if err != nil || len(m.Data) == 0 {
+		channel = ""
 	}
 	s := stored{channel: channel, data: m.Data, trace: m.Header.Get(headerTrace), transient: m.Header.Get(headerTransient) != ""}
 	if s.sequence, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
@@ -146,6 +148,9 @@ func parse(m *nats.Msg, subject, prefix string) (stored, error) {
 
 // message makes the hub's message of a stored one; nil where no rule holds for its channel any more.
 func (b *Broker) message(s stored) *hub.Message {
+	if s.channel == "" {
+		return nil
+	}
 	rule := b.rules(s.channel)
 	if rule == nil {
 		return nil
@@ -157,36 +162,32 @@ func (b *Broker) message(s stored) *hub.Message {
 	return hub.NewMessage(p, rule, s.sequence, s.prev, s.time)
 }
 
-// holds tells whether the stream's leader holds any message from a sequence on, and the newest sequence that it ever gave. That is for
-// when another server, which may lag behind, has found nothing.
-func (b *Broker) holds(ctx context.Context, from uint64) (some bool, last uint64, err error) {
-	info, err := b.info(ctx)
-	if err != nil {
-		return false, 0, err
-	}
+// holds asks the stream's leader whether it holds any message of a filter from a sequence on. That is for when another server, which may
+// lag behind, has found nothing.
+func (b *Broker) holds(ctx context.Context, from uint64, filter string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	body, err := json.Marshal(request{Seq: from, NextFor: ">"})
+	body, err := json.Marshal(request{Seq: from, NextFor: filter})
 	if err != nil {
-		return false, 0, fmt.Errorf("asking the stream's leader: %w", err)
+		return false, fmt.Errorf("asking the stream's leader: %w", err)
 	}
 	m, err := b.conn.RequestWithContext(ctx, b.api("STREAM.MSG.GET"), body)
 	if err != nil {
-		return false, 0, unavailable("asking the stream's leader", err)
+		return false, unavailable("asking the stream's leader", err)
 	}
 	var reply struct {
 		Error *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return false, 0, fmt.Errorf("asking the stream's leader: %w", err)
+		return false, fmt.Errorf("asking the stream's leader: %w", err)
 	}
 	switch {
 	case reply.Error == nil:
-		return true, info.State.LastSeq, nil
+		return true, nil
 	case reply.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return false, info.State.LastSeq, nil
+		return false, nil
 	}
-	return false, 0, unavailable("asking the stream's leader", reply.Error)
+	return false, unavailable("asking the stream's leader", reply.Error)
 }
 
 // unavailable wraps an error of NATS.

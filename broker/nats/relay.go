@@ -15,19 +15,14 @@ const maxNodes = 1024
 
 // relay delivers what goes past the stream: messages of channels without history, each at the newest place in the order. They are
 // never fetched again; where some may be lost, the hub is told.
-func (b *Broker) relay() {
-	messages := make(chan *nats.Msg, incoming)
-	sub, err := b.conn.ChanSubscribe(b.names.live()+">", messages)
-	if err != nil {
-		b.log.Error("subscribing to messages without history", zap.Error(err))
-		return
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
-	seen := make(map[string]uint64)          // the newest number of each node
+func (b *Broker) relay(messages <-chan *nats.Msg) {
+	seen := make(map[string]uint64) // the newest number of each node
 	for {
 		select {
 		case m := <-messages:
 			b.relayOne(m, seen)
+		case <-b.lost:
+			b.tellUnheard()
 		case <-b.life.Done():
 			return
 		}
@@ -46,7 +41,7 @@ func (b *Broker) relayOne(m *nats.Msg, seen map[string]uint64) {
 	if number <= last {
 		return
 	}
-	if known && number != last+1 {
+	if known && number != last+1 && !b.options.Dynamic {
 		b.unheard.Store(true)
 	}
 	if !known && len(seen) >= maxNodes {
@@ -65,4 +60,22 @@ func (b *Broker) relayOne(m *nats.Msg, seen map[string]uint64) {
 		b.host.MissingUnkept()
 	}
 	b.deliver(hub.NewTransient(p, rule, b.delivered, b.now()))
+}
+
+// tellUnheard tells the hub that messages without history may be lost.
+func (b *Broker) tellUnheard() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.unheard.Swap(false) {
+		b.host.MissingUnkept()
+	}
+}
+
+// unhear notes that messages without history may be lost.
+func (b *Broker) unhear() {
+	b.unheard.Store(true)
+	select {
+	case b.lost <- struct{}{}:
+	default:
+	}
 }

@@ -27,7 +27,16 @@ var errRenewed = errors.New("the stream is another one")
 
 // keep follows the stream until the broker closes.
 func (b *Broker) keep() {
-	b.work.Go(b.relay)
+	live := make(chan *nats.Msg, incoming)
+	if b.options.Dynamic {
+		b.interest.live = live
+		b.work.Go(b.care)
+		b.work.Go(func() { _ = b.peers.run(b.life, b.conn, b.names.alive(), b.names.sync()) }) // fails only where the connection is closed
+	} else if _, err := b.conn.ChanSubscribe(b.names.live()+">", live); err != nil {
+		b.log.Error("subscribing to messages without history", zap.Error(err))
+		return // the connection is closed
+	}
+	b.work.Go(func() { b.relay(live) })
 	wait := reconnectWait
 	for b.life.Err() == nil {
 		started := b.now()
@@ -57,11 +66,18 @@ func (b *Broker) follow() error {
 	}
 	messages := make(chan *nats.Msg, incoming)
 	prefix := b.names.out(info.Config.Metadata[metaEpoch])
-	sub, err := b.conn.ChanSubscribe(prefix+">", messages)
-	if err != nil {
-		return unavailable("subscribing to the stream", err)
+	if b.options.Dynamic {
+		b.interest.follow(messages, prefix)
+	} else {
+		sub, err := b.conn.ChanSubscribe(prefix+">", messages)
+		if err != nil {
+			return unavailable("subscribing to the stream", err)
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+		b.mu.Lock()
+		b.sub = sub
+		b.mu.Unlock()
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -96,7 +112,9 @@ func (b *Broker) begin(info *jetstream.StreamInfo) error {
 	}
 	b.token, b.epoch = info.Config.Metadata[metaEpoch], epoch
 	b.delivered, b.acked = info.State.LastSeq, 0
-	b.ring = ring{low: b.delivered}
+	b.verified = b.delivered
+	b.ring = ring{limit: b.ring.limit, low: b.delivered}
+	b.at = b.serverNow()
 	b.host.Renewed(b.positionLocked())
 	if !b.Ready() {
 		close(b.settled)
@@ -131,6 +149,9 @@ func (b *Broker) sequence(messages <-chan *nats.Msg, prefix string) error {
 			if s.err != nil {
 				return s.err
 			}
+			if s.now {
+				due = s.info.State.LastSeq
+			}
 			if err := b.fill(due); err != nil {
 				return err
 			}
@@ -144,6 +165,7 @@ func (b *Broker) sequence(messages <-chan *nats.Msg, prefix string) error {
 // state is how the stream stood at a check; with err it cannot be followed any more.
 type state struct {
 	info *jetstream.StreamInfo
+	now  bool // what is there must be fetched now: there is reason to believe that it does not come
 	err  error
 }
 
@@ -152,10 +174,12 @@ type state struct {
 func (b *Broker) watch(ctx context.Context, states chan<- state) {
 	check := time.NewTicker(checkInterval)
 	defer check.Stop()
-	for {
+	for short := 0; ; {
+		now := false
 		select {
 		case <-check.C:
 		case <-b.poke:
+			now = true
 		case <-ctx.Done():
 			return
 		}
@@ -166,15 +190,21 @@ func (b *Broker) watch(ctx context.Context, states chan<- state) {
 			continue // a later check will tell; what comes meanwhile is in order
 		case b.note(info):
 			err = errRenewed
+		case b.shrunk(info):
+			if short++; short == shrunkChecks {
+				err = b.renew(ctx, info)
+			}
+		default:
+			short = 0
 		}
-		if b.changed.Swap(false) && err == nil {
+		if err == nil && b.changed.Swap(false) {
 			if err := b.limit(ctx, info); err != nil {
 				b.changed.Store(true)
 				b.log.Warn("the stream's limits cannot be changed now", zap.Error(err))
 			}
 		}
 		select {
-		case states <- state{info, err}:
+		case states <- state{info, now, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -191,6 +221,9 @@ func (b *Broker) note(info *jetstream.StreamInfo) (renewed bool) {
 
 // take delivers a message at its place: what came before is dropped, and what is missing before it is fetched first.
 func (b *Broker) take(s stored) error {
+	if b.options.Dynamic {
+		return b.takeSparse(s)
+	}
 	next := b.next()
 	if s.sequence > next {
 		if err := b.fill(s.sequence - 1); err != nil {
@@ -217,7 +250,7 @@ func (b *Broker) advance(s stored) {
 	m := b.message(s)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.delivered = s.sequence
+	b.delivered, b.at = s.sequence, s.time
 	if m != nil {
 		b.ring.add(m)
 		b.deliver(m)

@@ -9,12 +9,16 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 )
 
-// metaEpoch is where the stream remembers the token of its epoch.
-const metaEpoch = "neuroquantum_ws_epoch"
+// What the stream remembers of its epoch: a token, which is in its subjects, and how often it has lost what it had acknowledged.
+const (
+	metaEpoch      = "neuroquantum_ws_epoch"
+	metaGeneration = "neuroquantum_ws_generation"
+)
 
 // transientAge is how long messages of channels without history stay in the stream that are there for their key.
 const transientAge = hub.KeyWindow
@@ -23,14 +27,14 @@ const transientAge = hub.KeyWindow
 var errForeign = errors.New("the stream was not made by neuroquantum_ws")
 
 // config is the stream as the hub wants it.
-func (b *Broker) config(token string) jetstream.StreamConfig {
+func (b *Broker) config(token, generation string) jetstream.StreamConfig {
 	keep := b.keeps.Load()
 	config := jetstream.StreamConfig{
 		Name:        b.names.stream,
 		Description: "neuroquantum_ws hub " + b.options.Hub,
 		Subjects:    []string{b.names.in(token) + ">"},
 		RePublish:   &jetstream.RePublish{Source: b.names.in(token) + ">", Destination: b.names.out(token) + ">"},
-		Metadata:    map[string]string{metaEpoch: token},
+		Metadata:    map[string]string{metaEpoch: token, metaGeneration: generation},
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardOld,
 		Replicas:    b.options.Replicas,
@@ -75,7 +79,7 @@ func (b *Broker) ensure(ctx context.Context) (*jetstream.StreamInfo, error) {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		ctx, cancel := context.WithTimeout(ctx, makeTime)
 		defer cancel()
-		_, err = b.js.CreateStream(ctx, b.config(uuid.NewString()[:8]))
+		_, err = b.js.CreateStream(ctx, b.config(uuid.NewString()[:8], "0"))
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
 			return nil, unavailable("making the stream", err)
 		}
@@ -96,7 +100,7 @@ const makeTime = 10 * time.Second
 
 // limit brings the stream's limits in line with what the hub wants. The node whose configuration changed last has its way.
 func (b *Broker) limit(ctx context.Context, info *jetstream.StreamInfo) error {
-	have, want := info.Config, b.config(info.Config.Metadata[metaEpoch])
+	have, want := info.Config, b.config(info.Config.Metadata[metaEpoch], info.Config.Metadata[metaGeneration])
 	if have.MaxMsgsPerSubject == want.MaxMsgsPerSubject && have.MaxAge == want.MaxAge && have.MaxBytes == want.MaxBytes &&
 		have.Replicas == want.Replicas && have.Duplicates == want.Duplicates {
 		return nil
@@ -110,8 +114,37 @@ func (b *Broker) limit(ctx context.Context, info *jetstream.StreamInfo) error {
 	return nil
 }
 
+// shrunkChecks is at how many looks in a row the stream must be shorter than what came here before that is believed: a leader that has
+// lost its office may not know of the newest.
+const shrunkChecks = 3
+
+// shrunk tells whether the stream is shorter than what came here: its servers lost what they had stored, as after a power failure.
+func (b *Broker) shrunk(info *jetstream.StreamInfo) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return info.State.LastSeq < b.delivered
+}
+
+// renew begins another epoch of a stream that has lost its newest messages, as their offsets will be given again.
+func (b *Broker) renew(ctx context.Context, info *jetstream.StreamInfo) error {
+	b.log.Error("the stream has lost messages that it had acknowledged; a new epoch begins", zap.String("stream", b.names.stream),
+		zap.Uint64("last", info.State.LastSeq))
+	generation, err := strconv.Atoi(info.Config.Metadata[metaGeneration])
+	if err != nil {
+		return fmt.Errorf("the generation of the stream: %w", err)
+	}
+	config := b.config(info.Config.Metadata[metaEpoch], strconv.Itoa(generation+1))
+	config.Storage = info.Config.Storage
+	ctx, cancel := context.WithTimeout(ctx, makeTime)
+	defer cancel()
+	if _, err := b.js.UpdateStream(ctx, config); err != nil {
+		return unavailable("beginning another epoch", err)
+	}
+	return errRenewed
+}
+
 // epochOf is the epoch of a stream: one that was made anew never continues an older one's offsets, even where somebody gave it the same
 // settings.
 func epochOf(info *jetstream.StreamInfo) string {
-	return info.Config.Metadata[metaEpoch] + "-" + strconv.FormatInt(info.Created.UnixNano(), 36)
+	return info.Config.Metadata[metaEpoch] + "-" + info.Config.Metadata[metaGeneration] + "-" + strconv.FormatInt(info.Created.UnixNano(), 36)
 }

@@ -89,3 +89,11 @@ func freePort(t testing.TB) int {
 	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// Listening starts a server with JetStream that listens on a free port of the loopback interface.
+func Listening(t testing.TB) *server.Server {
+	t.Helper()
+	return start(t, &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+	})
+}

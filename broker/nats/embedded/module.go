@@ -1,12 +1,14 @@
 package embedded
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -25,6 +27,14 @@ type Module struct {
 	Name string `json:"name,omitempty"`
 	// Address on which other programs may connect to it. Default: none may.
 	Listen string `json:"listen,omitempty"`
+	// User and password without which no other program may connect; they may be placeholders. Default: none are asked for.
+	Auth *nats.User `json:"auth,omitempty"`
+	// Certificate, key and authorities (PEM files) for other programs' connections. Default: no TLS.
+	TLS *TLS `json:"tls,omitempty"`
+	// When messages go to the disk for certain: always, before they are acknowledged, or after a time. Default: 2m.
+	Sync string `json:"sync,omitempty"`
+	// Bytes that its streams may take on the disk. Default: three quarters of what is free.
+	MaxStore int64 `json:"max_store,omitempty"`
 	// The cluster that it is part of. Default: it stands alone.
 	Cluster *Cluster `json:"cluster,omitempty"`
 	// Addresses of the cluster's servers, such as nats://b:6222; its own may be among them.
@@ -37,6 +47,18 @@ type Cluster struct {
 	Name string `json:"name"`
 	// Address on which this server waits for the others.
 	Listen string `json:"listen"`
+	// User and password that all servers of the cluster share; they may be placeholders. Default: none are asked for.
+	Auth *nats.User `json:"auth,omitempty"`
+	// Certificate, key and authorities (PEM files), by which the servers know each other. Default: no TLS.
+	TLS *TLS `json:"tls,omitempty"`
+}
+
+// TLS names the files of a certificate.
+type TLS struct {
+	Certificate string `json:"certificate"`
+	Key         string `json:"key"`
+	// Authorities whose certificates the other side must show. Default: none must be shown.
+	CA string `json:"ca,omitempty"`
 }
 
 // CaddyModule implements caddy.Module.
@@ -50,7 +72,14 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 //		store_dir <dir>
 //		name      <server>
 //		listen    <address>
-//		cluster   <name> <address>
+//		auth      <user> <password>
+//		tls       <certificate> <key> [<ca>]
+//		sync      always|<time>
+//		max_store <size>
+//		cluster   <name> <address> {
+//			auth <user> <password>
+//			tls  <certificate> <key> <ca>
+//		}
 //		routes    <address...>
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -58,78 +87,213 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if seen[name] {
-			return d.Errf("%s is given twice", name)
-		}
-		seen[name] = true
-		ok := true
-		switch name {
-		case "store_dir":
-			ok = d.AllArgs(&m.StoreDir)
-		case "name":
-			ok = d.AllArgs(&m.Name)
-		case "listen":
-			ok = d.AllArgs(&m.Listen)
-		case "cluster":
-			m.Cluster = new(Cluster)
-			ok = d.AllArgs(&m.Cluster.Name, &m.Cluster.Listen)
-		case "routes":
-			m.Routes = d.RemainingArgs()
-			ok = len(m.Routes) > 0
-		default:
-			return d.Errf("unknown option %s", name)
-		}
-		if !ok {
+	if err := nats.Block(d, m.option); err != nil {
+		return err
+	}
+	if err := m.check(); err != nil {
+		return d.Errf("embedded: %v", err)
+	}
+	return nil
+}
+
+func (m *Module) option(d *caddyfile.Dispenser, name string) error {
+	switch name {
+	case "store_dir":
+		return nats.Values(d, &m.StoreDir)
+	case "name":
+		return nats.Values(d, &m.Name)
+	case "listen":
+		return nats.Values(d, &m.Listen)
+	case "auth":
+		m.Auth = new(nats.User)
+		return nats.Values(d, &m.Auth.Name, &m.Auth.Password)
+	case "tls":
+		m.TLS = new(TLS)
+		return m.TLS.unmarshal(d)
+	case "sync":
+		return nats.Values(d, &m.Sync)
+	case "max_store":
+		return nats.Size(d, &m.MaxStore)
+	case "cluster":
+		m.Cluster = new(Cluster)
+		return m.Cluster.unmarshal(d)
+	case "routes":
+		if m.Routes = d.RemainingArgs(); len(m.Routes) == 0 {
 			return d.ArgErr()
 		}
+		return nil
 	}
-	_, err := m.options()
-	return err
+	return d.Errf("unknown option %s", name)
+}
+
+func (c *Cluster) unmarshal(d *caddyfile.Dispenser) error {
+	if !d.Args(&c.Name, &c.Listen) {
+		return d.ArgErr()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nats.Block(d, func(d *caddyfile.Dispenser, name string) error {
+		switch name {
+		case "auth":
+			c.Auth = new(nats.User)
+			return nats.Values(d, &c.Auth.Name, &c.Auth.Password)
+		case "tls":
+			c.TLS = new(TLS)
+			return c.TLS.unmarshal(d)
+		}
+		return d.Errf("unknown option cluster %s", name)
+	})
+}
+
+func (t *TLS) unmarshal(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 && len(args) != 3 {
+		return d.ArgErr()
+	}
+	t.Certificate, t.Key = args[0], args[1]
+	if len(args) == 3 {
+		t.CA = args[2]
+	}
+	return nil
 }
 
 // Validate implements caddy.Validator.
 func (m *Module) Validate() error {
-	_, err := m.options()
-	return err
+	if _, err := m.options(); err != nil {
+		return fmt.Errorf("embedded: %w", err)
+	}
+	return nil
 }
 
-// options are the server's.
-func (m *Module) options() (*server.Options, error) {
+// check finds what cannot be meant, without looking at any file.
+func (m *Module) check() error {
 	if m.StoreDir == "" {
-		return nil, errors.New("embedded: it needs a store_dir")
+		return errors.New("it needs a store_dir")
 	}
-	o := &server.Options{
-		ServerName: m.Name, JetStream: true, StoreDir: m.StoreDir, NoSigs: true, DontListen: m.Listen == "", DisableJetStreamBanner: true,
+	if m.Listen == "" && (m.Auth != nil || m.TLS != nil) {
+		return errors.New("auth and tls are for other programs' connections, which need listen")
 	}
-	if o.ServerName == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("embedded: the machine's name: %w", err)
-		}
-		o.ServerName = name
-	}
-	var err error
 	if m.Listen != "" {
-		if o.Host, o.Port, err = address(m.Listen); err != nil {
-			return nil, fmt.Errorf("embedded: listen: %w", err)
+		if _, _, err := address(m.Listen); err != nil {
+			return fmt.Errorf("listen: %w", err)
 		}
 	}
 	if m.Cluster == nil {
 		if len(m.Routes) > 0 {
-			return nil, errors.New("embedded: routes without a cluster")
+			return errors.New("routes need a cluster")
 		}
+	} else if _, _, err := address(m.Cluster.Listen); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	if m.MaxStore < 0 {
+		return errors.New("max_store must not be negative")
+	}
+	_, _, err := m.sync()
+	return err
+}
+
+// sync is when messages go to the disk for certain.
+func (m *Module) sync() (always bool, interval time.Duration, err error) {
+	switch m.Sync {
+	case "":
+		return false, 0, nil
+	case "always":
+		return true, 0, nil
+	}
+	interval, err = caddy.ParseDuration(m.Sync)
+	if err != nil || interval <= 0 {
+		return false, 0, fmt.Errorf("sync: %q must be always or a time, such as 10s", m.Sync)
+	}
+	return false, interval, nil
+}
+
+// options are the server's.
+func (m *Module) options() (*server.Options, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	o := &server.Options{
+		ServerName: m.Name, JetStream: true, StoreDir: m.StoreDir, NoSigs: true, DontListen: m.Listen == "", DisableJetStreamBanner: true,
+		JetStreamMaxStore: m.MaxStore,
+	}
+	o.SyncAlways, o.SyncInterval, _ = m.sync() // checked
+	var err error
+	if o.ServerName == "" {
+		if o.ServerName, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("the machine's name: %w", err)
+		}
+	}
+	if m.Listen != "" {
+		o.Host, o.Port, _ = address(m.Listen) // checked
+	}
+	if o.Username, o.Password, err = login(m.Auth); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	if o.TLSConfig, err = m.TLS.config(); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	if m.Cluster == nil {
 		return o, nil
 	}
-	o.Cluster.Name = m.Cluster.Name
-	if o.Cluster.Host, o.Cluster.Port, err = address(m.Cluster.Listen); err != nil {
-		return nil, fmt.Errorf("embedded: cluster: %w", err)
+	return o, m.join(o)
+}
+
+// join makes the server one of a cluster.
+func (m *Module) join(o *server.Options) (err error) {
+	c := &o.Cluster
+	c.Name = m.Cluster.Name
+	c.Host, c.Port, _ = address(m.Cluster.Listen) // checked
+	if c.Username, c.Password, err = login(m.Cluster.Auth); err != nil {
+		return fmt.Errorf("cluster auth: %w", err)
 	}
-	o.RoutesStr = strings.Join(m.Routes, ",")
-	o.Routes = server.RoutesFromStr(o.RoutesStr)
-	return o, nil
+	if c.TLSConfig, err = m.Cluster.TLS.config(); err != nil {
+		return fmt.Errorf("cluster tls: %w", err)
+	}
+	if c.TLSConfig != nil {
+		c.TLSConfig.RootCAs = c.TLSConfig.ClientCAs
+		c.TLSTimeout = tlsTimeout.Seconds()
+	}
+	for _, text := range m.Routes {
+		route, err := url.Parse(text)
+		if err != nil || route.Host == "" {
+			return fmt.Errorf("routes: %q is no address such as nats://b:6222", text)
+		}
+		if route.User == nil && c.Username != "" {
+			route.User = url.UserPassword(c.Username, c.Password)
+		}
+		o.Routes = append(o.Routes, route)
+	}
+	return nil
+}
+
+// tlsTimeout is how long the servers of a cluster may take over their handshake.
+const tlsTimeout = 5 * time.Second
+
+// login reads a user whose name and password may be placeholders.
+func login(user *nats.User) (name, password string, err error) {
+	if user == nil {
+		return "", "", nil
+	}
+	replacer := caddy.NewReplacer()
+	if name, err = replacer.ReplaceOrErr(user.Name, true, true); err != nil {
+		return "", "", err
+	}
+	password, err = replacer.ReplaceOrErr(user.Password, true, true)
+	return name, password, err
+}
+
+func (t *TLS) config() (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	config, err := server.GenTLSConfig(&server.TLSConfigOpts{
+		CertFile: t.Certificate, KeyFile: t.Key, CaFile: t.CA, Verify: t.CA != "",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate: %w", err)
+	}
+	return config, nil
 }
 
 func address(text string) (host string, port int, err error) {

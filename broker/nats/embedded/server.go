@@ -66,7 +66,17 @@ func (m *Module) Take(log *zap.Logger) (nats.Lease, error) {
 	if !bytes.Equal(r.options, text) {
 		return nats.Lease{}, errors.Join(fmt.Errorf("the NATS server of %s runs with other options", dir), release())
 	}
-	return nats.Lease{Connect: natsgo.InProcessServer(r.server), Release: release}, nil
+	name, password, err := login(m.Auth)
+	if err != nil {
+		return nats.Lease{}, errors.Join(err, release())
+	}
+	connect := func(o *natsgo.Options) error {
+		if name != "" {
+			o.User, o.Password = name, password
+		}
+		return natsgo.InProcessServer(r.server)(o)
+	}
+	return nats.Lease{Connect: connect, Release: release}, nil
 }
 
 // start starts the server and waits until it accepts connections.

@@ -1,6 +1,6 @@
-// Package peers lets the nodes of a hub find and reach each other over NATS: who is alive and who leads by leases in a key-value bucket,
+// Package cluster lets the nodes of a hub find and reach each other over NATS: who is alive and who leads by leases in a key-value bucket,
 // what is said by core messages, and what must not be forgotten in a second bucket.
-package peers
+package cluster
 
 import (
 	"context"
