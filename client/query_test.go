@@ -389,7 +389,7 @@ func TestCutWatch(t *testing.T) {
 	var over atomic.Bool
 	rng := rand.New(rand.NewPCG(3, rand.Uint64()))
 	writer.Go(func() {
-		rng := rand.New(rand.NewPCG(4, rng.Uint64()))
+		rng := rand.New(rand.NewPCG(4, rand.Uint64()))
 		for n := 1; !over.Load(); n++ {
 			switch id := rng.IntN(80); rng.IntN(3) {
 			case 0:
