@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the Caddyfile
-	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver" // of the demo
 	"go.uber.org/goleak"
 
 	_ "github.com/neuroquantumdb/neuroquantum-ws" // the module
@@ -107,4 +108,23 @@ func freeAddress(t testing.TB) string {
 	}
 	defer listener.Close()
 	return listener.Addr().String()
+}
+
+// Demo starts a Caddy with the demo's own Caddyfile, from the repository's root, on a port of its own and without its admin endpoint.
+func Demo(t testing.TB, root string) *Site {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "xcaddy.Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, site, found := strings.Cut(string(text), "http://localhost:8080 {\n")
+	end := strings.LastIndex(site, "}")
+	if !found || end < 0 {
+		t.Fatal("the demo's Caddyfile has no site http://localhost:8080")
+	}
+	return Start(t, strings.NewReplacer(" demo/demo.db", " "+root+"/demo/demo.db", " demo/site", " "+root+"/demo/site").Replace(site[:end]))
 }
