@@ -6,6 +6,7 @@ type buffer struct {
 
 	waiting []waiting
 	bytes   int
+	next    Event  // stands before lost: what the last gap has named as its other side, and so is not dropped any more
 	lost    *Gap   // stands before all that waits
 	last    uint64 // the offset of the last message that was taken out
 }
@@ -27,7 +28,7 @@ func (b *buffer) push(event Event, size int) {
 func (b *buffer) drop() {
 	event := b.shift()
 	if b.lost == nil {
-		b.lost = &Gap{Reason: ReasonClient, Recoverable: true, After: b.last}
+		b.lost = &Gap{Reason: ReasonClient, Recoverable: true}
 	}
 	dropped := int64(1)
 	switch e := event.(type) {
@@ -62,20 +63,23 @@ func (b *buffer) shift() Event {
 }
 
 func (b *buffer) pop() (Event, bool) {
-	if gap := b.lost; gap != nil {
-		b.lost = nil
-		for _, w := range b.waiting {
-			if m, ok := w.event.(*Message); ok {
-				gap.Before = m.Offset
-				break
-			}
+	event := b.next
+	switch {
+	case event != nil:
+		b.next = nil
+	case b.lost != nil:
+		gap := b.lost
+		b.lost, gap.After = nil, b.last
+		b.next = b.shift() // what it was dropped for is there
+		if m, ok := b.next.(*Message); ok {
+			gap.Before = m.Offset
 		}
 		return gap, true
-	}
-	if len(b.waiting) == 0 {
+	case len(b.waiting) > 0:
+		event = b.shift()
+	default:
 		return nil, false
 	}
-	event := b.shift()
 	if m, ok := event.(*Message); ok {
 		b.last = m.Offset
 	}

@@ -239,7 +239,7 @@ func TestPresence(t *testing.T) {
 // cutter cuts a proxy's connections at random moments, as often as there was one to cut, while work goes on.
 func cutter(p *sitetest.Proxy, cuts int, progress *atomic.Int64, rng *rand.Rand) {
 	for cuts > 0 {
-		for until := progress.Load() + int64(rng.IntN(40)); progress.Load() < until; {
+		for until := progress.Load() + int64(rng.IntN(20)); progress.Load() < until; {
 			time.Sleep(time.Duration(rng.IntN(1000)) * time.Microsecond)
 		}
 		if p.Cut() > 0 {

@@ -165,9 +165,10 @@ func (c *Client) begin(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.subscribeAllLocked(s)
-	for _, st := range c.streams {
+	for _, st := range slices.Clone(c.streams) {
 		c.startLocked(s, st)
 	}
+	c.state = s.state()
 	c.setSessionLocked(s)
 }
 

@@ -148,14 +148,24 @@ func (l *line) send(messages ...string) {
 	}
 }
 
-// expect takes the client's next message but for pings without id, which must be of a type, and gives its members.
+// expect takes the client's next message, which must be of a type, and gives its members.
 func (l *line) expect(typ string) map[string]any {
+	l.t.Helper()
+	m := l.any()
+	if m["type"] != typ {
+		l.t.Fatalf("got %v, want a %s", m, typ)
+	}
+	return m
+}
+
+// any takes the client's next message but for pings without id.
+func (l *line) any() map[string]any {
 	l.t.Helper()
 	for {
 		if len(l.ahead) == 0 {
 			_, text, err := l.ws.Read(context.Background())
 			if err != nil {
-				l.t.Fatalf("waiting for %s: %v", typ, err)
+				l.t.Fatalf("waiting for a message: %v", err)
 			}
 			l.ahead = strings.Split(string(text), "\n")
 		}
@@ -165,13 +175,9 @@ func (l *line) expect(typ string) map[string]any {
 		if err := json.Unmarshal([]byte(text), &m); err != nil {
 			l.t.Fatalf("%s: %v", text, err)
 		}
-		if m["type"] == "ping" && m["id"] == nil {
-			continue
+		if m["type"] != "ping" || m["id"] != nil {
+			return m
 		}
-		if m["type"] != typ {
-			l.t.Fatalf("got %s, want %s", text, typ)
-		}
-		return m
 	}
 }
 

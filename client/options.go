@@ -43,6 +43,8 @@ type Options struct {
 	// a server sends.
 	MaxMessageBytes int64
 
+	own bool // HTTPClient was made here
+
 	// OnState is called whenever the connection comes, goes or is tried again, one call at a time, by a goroutine that does nothing
 	// else meanwhile: it must return soon, and must not call Close. Default: none.
 	OnState func(State)
@@ -65,10 +67,17 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MinBackoff > o.MaxBackoff {
 		return o, errors.New("client: MinBackoff is above MaxBackoff")
 	}
-	if o.HTTPClient == nil {
+	if o.own = o.HTTPClient == nil; o.own {
 		o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS}}
 	}
 	return o, nil
+}
+
+// closeIdle lets go of what the Client's own transport keeps.
+func (c *Client) closeIdle() {
+	if c.o.own {
+		c.o.HTTPClient.CloseIdleConnections()
+	}
 }
 
 // setDefault sets what is zero.

@@ -51,7 +51,7 @@ func (o *outbox) wait(ctx context.Context, ended <-chan struct{}) error {
 		select {
 		case <-room:
 		case <-ended:
-			return errLost
+			return errUnsent
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -60,6 +60,8 @@ type Rows struct {
 	ended   chan struct{} // is closed once nothing more comes
 	release func() bool   // lets go of the context
 
+	taken takeovers // guarded by c.mu
+
 	mu       sync.Mutex
 	streamID string
 	columns  []Column
@@ -112,7 +114,7 @@ func (c *Client) Query(ctx context.Context, query string, params any, o *QueryOp
 	if err := c.awaitStart(ctx, r, r.started, r.ended, func() error { return r.err }); err != nil {
 		return nil, err
 	}
-	r.release = context.AfterFunc(ctx, func() { c.dropStream(r, context.Cause(ctx)) })
+	r.release = context.AfterFunc(ctx, func() { r.drop(context.Cause(ctx)) })
 	return r, nil
 }
 
@@ -168,8 +170,16 @@ func (r *Rows) Status(ctx context.Context) (*QueryStatus, error) {
 // Close ends the query, in the database too, where it is not complete. It is idempotent; the error is always nil.
 func (r *Rows) Close() error {
 	r.release()
-	r.c.dropStream(r, ErrClosed)
+	r.drop(ErrClosed)
 	return nil
+}
+
+// drop ends the query here; what waits is of no interest any more.
+func (r *Rows) drop(err error) {
+	r.c.dropStream(r, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = nil
 }
 
 // All gives all rows. An error is the last pair: an *Error of the server, a *CancelledError, the end of the query's context or of the
@@ -299,9 +309,9 @@ func (r *Rows) refusedLocked(s *session, refusal *Error) {
 	r.mu.Lock()
 	resuming := r.streamID != ""
 	// The server may find room yet, as long as it knows of the query.
-	patient := resuming && (retryable(refusal) || limited(refusal)) && time.Since(r.lost) < resumeTime
+	patient := resuming && (retryable(refusal) || limited(refusal)) && !r.lost.IsZero() && time.Since(r.lost) < resumeTime
 	// With no row taken nothing is lost by beginning anew.
-	anew := resuming && r.last < 0 && !patient
+	anew := resuming && r.last < 0 && !patient && r.taken.reason == ""
 	if anew {
 		r.streamID = ""
 	}
@@ -312,12 +322,15 @@ func (r *Rows) refusedLocked(s *session, refusal *Error) {
 		r.c.restartLocked(s, r, refusal)
 	case anew:
 		r.c.startLocked(s, r)
+	case r.taken.reason != "":
+		r.c.endLocked(r, &CancelledError{Reason: r.taken.reason})
 	default:
 		r.c.endLocked(r, refusal)
 	}
 }
 
 func (r *Rows) lostLocked() {
+	r.taken = takeovers{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lost.IsZero() {
@@ -328,6 +341,7 @@ func (r *Rows) lostLocked() {
 func (r *Rows) takeLocked(s *session, m *message) error {
 	switch m.Type {
 	case "query_batch":
+		r.taken = takeovers{}
 		return r.takeBatch(m)
 	case "query_progress":
 		r.takeProgress(m)
@@ -341,7 +355,7 @@ func (r *Rows) takeLocked(s *session, m *message) error {
 		}
 		r.c.endLocked(r, errDone)
 	case "query_cancelled":
-		r.c.cancelledLocked(s, r, m)
+		r.c.cancelledLocked(s, r, m, &r.taken)
 	case "error":
 		r.c.endLocked(r, m.err())
 	}

@@ -218,7 +218,7 @@ func readAll(ctx context.Context, c *client.Client, o *client.QueryOptions, prog
 		if n++; err != nil || id != n {
 			return fmt.Errorf("row %d is %s: %w", n, row, err)
 		}
-		if n%100 == 0 {
+		if n%50 == 0 {
 			progress.Add(1)
 		}
 	}

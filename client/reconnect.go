@@ -16,7 +16,7 @@ const maxRefused = 3
 // run connects, serves the connection, and comes back, until the Client is closed or the server has refused it for good.
 func (c *Client) run() {
 	defer close(c.done)
-	defer c.o.HTTPClient.CloseIdleConnections()
+	defer c.closeIdle()
 	var err error // why the last connection or attempt ended
 	for attempt, n := 1, 0; ; attempt++ {
 		c.setState(State{Status: Connecting, Err: err, Attempt: attempt})
@@ -56,7 +56,7 @@ func (c *Client) connectOnce() (lived time.Duration, err error) {
 	began := time.Now()
 	c.token.refused = 0
 	c.begin(s)
-	c.setState(State{Status: Connected, ConnectionID: s.welcome.ConnectionID, User: s.welcome.User})
+	c.setState(s.state())
 	err = s.serve()
 	c.lose(s)
 	return max(time.Since(began), 1), s.endOf(err)

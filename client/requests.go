@@ -65,13 +65,18 @@ func (c *Client) Publish(ctx context.Context, channel string, data any, o *Publi
 			return Receipt{}, err
 		}
 		if first.IsZero() {
-			first, epoch = time.Now(), s.welcome.Epoch
+			epoch = s.welcome.Epoch
 		} else if time.Since(first) > keyTime || s.welcome.Epoch != epoch {
 			return Receipt{}, ErrUncertain
 		}
+		sent := time.Now()
 		m, err := s.ask(ctx, &r)
 		switch {
+		case errors.Is(err, errUnsent):
 		case errors.Is(err, errLost):
+			if first.IsZero() {
+				first = sent
+			}
 		case err != nil:
 			return Receipt{}, err
 		default:

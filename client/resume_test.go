@@ -498,3 +498,118 @@ func TestWatchResumed(t *testing.T) {
 		}
 	})
 }
+
+// What a server refuses that has said it goes away, the next one may do.
+func TestGoingAway(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client(client.Options{})
+		defer c.Close()
+		const away = `{"type":"reconnect","after_ms":1000,"reason":"the server is going away"}`
+		const refused = `"type":"error","code":"INTERNAL","message":"the server is going away"`
+		l := f.welcome()
+		l.send(away)
+		time.Sleep(time.Second)
+		waits := []func(){
+			later(func() {
+				if _, err := c.Publish(t.Context(), "a", 1, nil); err != nil {
+					t.Errorf("publishing: %v", err)
+				}
+			}),
+			later(func() {
+				if _, err := c.Subscribe(t.Context(), []string{"a"}, nil); err != nil {
+					t.Errorf("subscribing: %v", err)
+				}
+			}),
+			later(func() {
+				if _, err := c.Query(t.Context(), "q", nil, nil); err != nil {
+					t.Errorf("querying: %v", err)
+				}
+			}),
+		}
+		each := func(l *line, answer func(m map[string]any)) {
+			for range 3 {
+				answer(l.any())
+			}
+		}
+		each(l, func(m map[string]any) { l.answer(m, refused) })
+		closing := later(func() { l.close(1001, "") })
+		l = f.welcome()
+		closing()
+		each(l, func(m map[string]any) {
+			switch m["type"] {
+			case "publish":
+				l.answer(m, `"type":"published","channel":"a"`)
+			case "subscribe":
+				l.answer(m, `"type":"subscription_confirmed","channel":"a","timestamp":"2026-01-01T00:00:00Z"`)
+			case "stream_query":
+				l.answer(m, `"type":"query_started","stream_id":"s","query":"q","columns":[],"estimated_rows":null,"total_kind":"unknown"`)
+			}
+		})
+		for _, wait := range waits {
+			wait()
+		}
+	})
+}
+
+// A server that reads from a lost connection late takes the query away from the one that has it: it is asked for again. One that was cancelled
+// indeed is not.
+func TestTakenAway(t *testing.T) {
+	const started = `"type":"query_started","stream_id":"s","query":"q","columns":[],"estimated_rows":null,"total_kind":"unknown"`
+	const taken = `{"type":"query_cancelled","stream_id":"s","reason":"resumed on another connection","rows_sent":1}`
+	begin := func(t *testing.T, f *fake) (*client.Client, *line, *client.Rows) {
+		c := f.client(client.Options{})
+		var rows *client.Rows
+		wait := later(func() { rows, _ = c.Query(t.Context(), "q", nil, nil) })
+		l := f.welcome()
+		l.answer(l.expect("stream_query"), started)
+		wait()
+		l.send(`{"type":"query_batch","stream_id":"s","batch_number":0,"rows":[0],"has_more":true}`, taken)
+		return c, l, rows
+	}
+	resumes := func(t *testing.T, l *line) map[string]any {
+		t.Helper()
+		m := l.expect("stream_query")
+		if resume, _ := m["resume"].(map[string]any); resume["stream_id"] != "s" || resume["batch_number"] != float64(0) {
+			t.Errorf("got %v", m)
+		}
+		return m
+	}
+	last := func(rows *client.Rows) (n int, err error) {
+		for _, err = range rows.All() {
+			n++
+		}
+		return n, err
+	}
+	bubble(t, func(t *testing.T, f *fake) {
+		c, l, rows := begin(t, f)
+		defer c.Close()
+		l.answer(resumes(t, l), started)
+		l.send(`{"type":"query_batch","stream_id":"s","batch_number":1,"rows":[1],"has_more":false}`,
+			`{"type":"query_completed","stream_id":"s","total_rows":2,"execution_time_ms":7,"batches":2}`)
+		if n, err := last(rows); n != 2 || err != nil {
+			t.Errorf("got %d rows, %v", n, err)
+		}
+	})
+	cancelled := func(t *testing.T, rows *client.Rows) {
+		t.Helper()
+		_, err := last(rows)
+		if e, ok := errors.AsType[*client.CancelledError](err); !ok || e.Reason != "resumed on another connection" {
+			t.Errorf("got %v", err)
+		}
+	}
+	bubble(t, func(t *testing.T, f *fake) {
+		c, l, rows := begin(t, f)
+		defer c.Close()
+		l.answer(resumes(t, l), `"type":"error","code":"INVALID_STREAM_ID","message":"there is no such query"`)
+		cancelled(t, rows)
+	})
+	bubble(t, func(t *testing.T, f *fake) { // two that both want it
+		c, l, rows := begin(t, f)
+		defer c.Close()
+		for range 3 {
+			l.answer(resumes(t, l), started)
+			l.send(taken)
+		}
+		cancelled(t, rows)
+	})
+}

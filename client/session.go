@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // session is one connection. Three goroutines serve it besides run's, which reads: they end with it and are waited for.
@@ -47,6 +49,11 @@ func newSession(c *Client) *session {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hear()
 	return s
+}
+
+// state is that of a Client with this connection.
+func (s *session) state() State {
+	return State{Status: Connected, ConnectionID: s.welcome.ConnectionID, User: s.welcome.User}
 }
 
 // serve reads until the connection ends, which is the error.
@@ -194,7 +201,14 @@ func (s *session) postLocked(r *request, handle handler) error {
 		s.pending[id] = handle
 	}
 	text, err := r.encode()
+	if err == nil && s.welcome.MaxBytes > 0 && len(text) > s.welcome.MaxBytes {
+		// The server would close the connection.
+		err = fmt.Errorf("%w: a %s of %d bytes, the server takes %d", ErrTooLarge, r.Type, len(text), s.welcome.MaxBytes)
+	}
 	if err != nil {
+		if id, ok := r.ID.(uint64); ok {
+			delete(s.pending, id)
+		}
 		return err
 	}
 	s.out.put(text)
@@ -203,9 +217,6 @@ func (s *session) postLocked(r *request, handle handler) error {
 
 // ask sends a request and waits for its answer. Its error is an *Error, errLost, or why ctx ended.
 func (s *session) ask(ctx context.Context, r *request) (*message, error) {
-	if err := s.fits(r); err != nil {
-		return nil, err
-	}
 	if err := s.out.wait(ctx, s.ended); err != nil {
 		return nil, err
 	}
@@ -213,7 +224,7 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 	s.c.mu.Lock()
 	if s.over() {
 		s.c.mu.Unlock()
-		return nil, errLost
+		return nil, errUnsent
 	}
 	err := s.postLocked(r, func(m *message) bool { answers <- m; return true })
 	s.c.mu.Unlock()
@@ -236,13 +247,33 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 		return nil, context.Cause(ctx)
 	}
 	if m.Type == "error" {
-		return nil, m.err()
+		return nil, s.refusal(ctx, m.err())
 	}
 	return m, nil
 }
 
-// errLost says that the connection ended before the answer.
-var errLost = errors.New("client: the connection was lost")
+// refusal is what an error of the server means: one that has said that it goes away refuses what the next may not.
+func (s *session) refusal(ctx context.Context, e *Error) error {
+	s.c.mu.Lock()
+	away := s.away != nil
+	s.c.mu.Unlock()
+	if !away || e.Code != protocol.Internal {
+		return e
+	}
+	select {
+	case <-s.ended:
+		return errLost
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+var (
+	// errLost says that the connection ended before the answer.
+	errLost = errors.New("client: the connection was lost")
+	// errUnsent says that it ended before the request was sent.
+	errUnsent = fmt.Errorf("%w before", errLost)
+)
 
 // over tells whether the connection has ended.
 func (s *session) over() bool {
@@ -253,17 +284,6 @@ func (s *session) over() bool {
 		return false
 	}
 }
-
-// fits refuses here what the server would close the connection for.
-func (s *session) fits(r *request) error {
-	if size := len(r.Data) + len(r.Params) + len(r.Query); s.welcome.MaxBytes > 0 && size+requestOverhead > s.welcome.MaxBytes {
-		return fmt.Errorf("%w: about %d bytes, the server takes %d", ErrTooLarge, size, s.welcome.MaxBytes)
-	}
-	return nil
-}
-
-// requestOverhead is room for what a request has besides data, parameters and query.
-const requestOverhead = 1024
 
 // laterLocked calls f, with c.mu held, after a time, unless the connection ends before.
 func (s *session) laterLocked(d time.Duration, f func()) {

@@ -27,8 +27,7 @@ type stream interface {
 // startLocked begins a stream on a connection, or goes on with it.
 func (c *Client) startLocked(s *session, st stream) {
 	r := st.requestLocked()
-	// Parameters were encoded before, so this cannot fail.
-	_ = s.postLocked(&r, func(m *message) bool {
+	err := s.postLocked(&r, func(m *message) bool {
 		kept := slices.Contains(c.streams, st)
 		switch {
 		case m.Type == "query_started" && kept:
@@ -41,6 +40,9 @@ func (c *Client) startLocked(s *session, st stream) {
 		}
 		return true
 	})
+	if err != nil {
+		c.endLocked(st, err)
+	}
 }
 
 // addStream begins a stream, on the present connection or the next.
@@ -118,14 +120,33 @@ func (c *Client) restartLocked(s *session, st stream, refusal *Error) {
 	})
 }
 
-// cancelledLocked takes query_cancelled. A server that sends its clients away cancels what they have under way: that goes on on the next
-// connection, if the server there knows of it.
-func (c *Client) cancelledLocked(s *session, st stream, m *message) {
+// byOperator is the reason of a query_cancelled that is meant for this client.
+const byOperator = "operator"
+
+// maxTakeovers is how often in a row a stream may be taken away without having got any further.
+const maxTakeovers = 3
+
+// takeovers counts how often a stream was cancelled that nobody here wanted to be.
+type takeovers struct {
+	n      int
+	reason string // of the last; empty once something has come since
+}
+
+// cancelledLocked takes a query_cancelled that this client did not ask for. A server that sends its clients away cancels what they have under
+// way: that goes on on the next connection, if the server there knows of it. And a server that has not noticed that an earlier connection
+// is gone may read from it only now that the stream is to go on there, and so take it away from this one: here it is asked for again. Where
+// that is refused it was cancelled indeed.
+func (c *Client) cancelledLocked(s *session, st stream, m *message, t *takeovers) {
+	delete(s.streams, m.StreamID)
 	if s.away != nil {
-		delete(s.streams, m.StreamID)
 		return
 	}
-	c.endLocked(st, &CancelledError{Reason: m.Reason})
+	if t.n++; m.Reason == byOperator || t.n > maxTakeovers {
+		c.endLocked(st, &CancelledError{Reason: m.Reason})
+		return
+	}
+	t.reason = m.Reason
+	c.startLocked(s, st)
 }
 
 // encodeParams gives the JSON object of a query's parameters; nil where there are none.

@@ -69,7 +69,7 @@ func (c *Client) subscribeAllLocked(s *session) {
 		if since == nil && newest.Epoch != "" {
 			since = &newest
 		}
-		for _, part := range chunks(groups[k]) {
+		for _, part := range chunks(groups[k], s.welcome.MaxBytes) {
 			c.subscribeLocked(s, part, request{Since: since, Presence: k.presence})
 		}
 	}
@@ -93,12 +93,20 @@ func lowest(subs []*Subscription) *Position {
 	return at
 }
 
-// chunks are subscriptions that go into one `subscribe` each. None is divided, so that each keeps its order.
-func chunks(subs []*Subscription) (parts [][]*Subscription) {
-	n := 0
+// requestRoom is what a `subscribe` takes at most besides the names.
+const requestRoom = 512
+
+// chunks are subscriptions that go into one `subscribe` each, of at most so many bytes. None is divided, so that each keeps its order.
+func chunks(subs []*Subscription, maxBytes int) (parts [][]*Subscription) {
+	n, size := 0, 0
 	for _, sub := range subs {
-		if n += len(sub.patterns); len(parts) == 0 || n > protocol.MaxChannels {
-			parts, n = append(parts, nil), len(sub.patterns)
+		bytes := 0
+		for _, p := range sub.patterns {
+			bytes += 2*len(p.String()) + 3 // quoted, at worst
+		}
+		n, size = n+len(sub.patterns), size+bytes
+		if len(parts) == 0 || n > protocol.MaxChannels || maxBytes > 0 && size+requestRoom > maxBytes {
+			parts, n, size = append(parts, nil), len(sub.patterns), bytes
 		}
 		parts[len(parts)-1] = append(parts[len(parts)-1], sub)
 	}
@@ -148,8 +156,12 @@ func (c *Client) subscribeLocked(s *session, subs []*Subscription, r request) {
 		}
 	}
 	g := &subscribing{request: r, subs: subs, confirmed: make(map[string]*message), refused: make(map[string]*Error)}
-	// It cannot fail: there is nothing in it that is not text.
-	_ = s.postLocked(&r, func(m *message) bool { return c.confirmLocked(s, g, m) })
+	if err := s.postLocked(&r, func(m *message) bool { return c.confirmLocked(s, g, m) }); err != nil {
+		for _, sub := range subs {
+			c.dropLocked(sub, err) // there is one only: it does not fit
+		}
+		return
+	}
 	if !r.Presence {
 		c.attendLocked(s, r.Channels)
 	}
@@ -188,7 +200,7 @@ func (c *Client) confirmLocked(s *session, g *subscribing, m *message) (last boo
 
 // refuseLocked is what becomes of a `subscribe` that was refused as a whole.
 func (c *Client) refuseLocked(s *session, g *subscribing, refusal *Error) {
-	again := retryable(refusal)
+	again := retryable(refusal) || s.away != nil // then the next connection will do
 	for _, sub := range g.subs {
 		// What once was confirmed is not given up because history could not be read at the moment.
 		again = again || sub.confirmed && (refusal.Code == protocol.HistoryUnavailable || refusal.Code == protocol.Internal)

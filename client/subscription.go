@@ -18,7 +18,8 @@ type SubscribeOptions struct {
 	// Since replays all that is kept behind a place, such as the Position of a subscription of an earlier process; a *Resumed that says
 	// whether something is missing comes first. Default: nothing is replayed.
 	Since *Position
-	// Presence asks for *Joined and *Left. Default: no.
+	// Presence asks for *Joined and *Left. What happens while the connection is lost is not told: upon *Resumed ask for the list again,
+	// by Client.Presence. Default: no.
 	Presence bool
 	// Buffer and BufferBytes bound what waits for Next: events, and bytes of their data. Beyond them the oldest go, and a *Gap with
 	// ReasonClient stands in their place. The Client goes on reading, whatever one subscription does: else all others would wait for it,

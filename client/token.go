@@ -19,7 +19,7 @@ type token struct {
 // Times of tokens.
 const (
 	tokenSlack   = 10 * time.Second // a token with less left is fetched anew before it is shown
-	renewAtMost  = time.Minute      // before its expiry a token is renewed, or at a fifth of its time where that is later
+	renewAtMost  = time.Minute      // a token is renewed so long before it expires, or a fifth of its time where that is less
 	renewAtLeast = 5 * time.Second  // between two renewals
 )
 

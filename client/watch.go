@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,7 @@ type Live struct {
 	release func() bool // lets go of the context
 
 	// Guarded by c.mu. What comes is put together here first.
+	taken      takeovers
 	streamID   string
 	batch      int64          // the number of the next batch
 	fresh      *keyed         // a result that is not complete yet; nil where none is on its way
@@ -150,11 +152,13 @@ func (l *Live) Snapshot() map[string]Row {
 
 // Get is the row whose key encodes as the given value does; with several key columns that is a slice. ok is false where there is none.
 func (l *Live) Get(key any) (row Row, ok bool) {
-	text, err := json.Marshal(key)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // nor does a server
+	if err := encoder.Encode(key); err != nil {
 		return nil, false
 	}
-	name, err := compact(text)
+	name, err := compact(text.Bytes())
 	if err != nil {
 		return nil, false
 	}
@@ -212,7 +216,7 @@ func (l *Live) renewLocked() {
 }
 
 // lostLocked forgets what was half told: a resumed watch goes on behind the copy.
-func (l *Live) lostLocked() { l.fresh, l.burst, l.burstBytes = nil, nil, 0 }
+func (l *Live) lostLocked() { l.fresh, l.burst, l.burstBytes, l.taken = nil, nil, 0, takeovers{} }
 
 func (l *Live) refusedLocked(s *session, refusal *Error) {
 	established := l.streamID != ""
@@ -249,13 +253,15 @@ func (l *Live) takeLocked(s *session, m *message) error {
 	case "query_batch":
 		return l.takeBatchLocked(m)
 	case "query_ready":
+		l.taken = takeovers{}
 		return l.takeReadyLocked(m)
 	case "query_change":
 		return l.takeChangeLocked(m)
 	case "query_reset":
 		l.renewLocked()
 	case "query_cancelled":
-		l.c.cancelledLocked(s, l, m)
+		l.fresh, l.burst, l.burstBytes = nil, nil, 0
+		l.c.cancelledLocked(s, l, m, &l.taken)
 	case "error":
 		failure := m.err()
 		if failure.RetryAfter == 0 {
@@ -330,7 +336,7 @@ func (l *Live) takeChangeLocked(m *message) error {
 		l.c.dropStreamLocked(l, ErrTooLarge)
 		return nil
 	}
-	l.burst, l.burstBytes, l.at = nil, 0, m.Revision
+	l.burst, l.burstBytes, l.at, l.taken = nil, 0, m.Revision, takeovers{}
 	return nil
 }
 
