@@ -3,9 +3,14 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
+
+func batch(n int) string {
+	return fmt.Sprintf(`{"type":"query_batch","stream_id":"s","batch_number":%d,"rows":[{"id":1}],"has_more":true}`, n)
+}
 
 // FuzzFrame gives a client frames that no server of ours sends. Whatever comes, it must not panic, and what it keeps must stay bounded.
 func FuzzFrame(f *testing.F) {
@@ -22,6 +27,10 @@ func FuzzFrame(f *testing.F) {
 			`{"type":"query_ready","stream_id":"w","revision":2}` + "\n" +
 			`{"type":"query_change","stream_id":"w","revision":3,"op":"insert","key":5,"row":{"id":5}}` + "\n" +
 			`{"type":"query_change","stream_id":"w","revision":4,"op":"delete","key":1}`,
+		`{"type":"query_started","stream_id":"s","id":2,"columns":[]}` + "\n" +
+			strings.Join([]string{batch(0), batch(1), batch(2), batch(3)}, "\n"),
+		`{"type":"query_started","stream_id":"w","id":3,"columns":[]}` + "\n" + `{"type":"query_ready","stream_id":"w","revision":2}` +
+			strings.Repeat("\n"+`{"type":"query_change","stream_id":"w","revision":3,"op":"insert","key":5,"row":{"id":5,"text":"xxxxxxxxxxxxxxxxxxxxxxxxxx"}}`, 20),
 		`{"type":"query_progress","stream_id":"s","rows_processed":5,"percentage":0.3,"throughput":9.9,"elapsed_ms":504,"eta_ms":1,"bytes":441,"stalled_ms":500,"state":"paused"}`,
 		`{"type":"query_completed","stream_id":"s","total_rows":5,"execution_time_ms":1,"batches":2}`,
 		`{"type":"query_cancelled","stream_id":"s","reason":"operator","rows_sent":1}`,
@@ -52,6 +61,9 @@ func FuzzFrame(f *testing.F) {
 		c.streams = []stream{rows, live}
 		c.begin(s) // ids 1, 2 and 3
 		err = lines([]byte(frame), s.takeLine)
+		if live.burstBytes > 500 && live.err == nil || live.fresh != nil && live.fresh.bytes > 500 && live.err == nil {
+			t.Errorf("%d bytes of changes are staged", live.burstBytes)
+		}
 		c.lose(s)
 		if len(sub.buffer.waiting) > 4 || sub.buffer.bytes > 2000 && len(sub.buffer.waiting) > 1 {
 			t.Errorf("%d events wait, %d bytes", len(sub.buffer.waiting), sub.buffer.bytes)

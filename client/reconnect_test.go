@@ -116,7 +116,7 @@ func TestComeBack(t *testing.T) {
 				if c.fatal {
 					<-cl.Done()
 					fatal, ok := errors.AsType[*client.FatalError](cl.Err())
-					if !ok || cl.State().Status != client.Closed || cl.State().Err != cl.Err() {
+					if !ok || cl.State().Status != client.Closed || !errors.Is(cl.State().Err, cl.Err()) {
 						t.Errorf("got %v, %+v", cl.Err(), cl.State())
 					}
 					if closed, ok := errors.AsType[*client.CloseError](fatal); ok && fmt.Sprint(closed.Code) != c.name {
@@ -339,6 +339,27 @@ func TestRenew(t *testing.T) {
 			t.Errorf("tried again after %v", after)
 		}
 		l.answer(m, `"type":"authenticated","user":"u"`) // without an end
+	})
+}
+
+// A token that is about to expire is not shown any more.
+func TestTokenAboutToExpire(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		var issued []string
+		c := f.client(client.Options{TokenFunc: func(context.Context) (string, error) {
+			issued = append(issued, jwt(fmt.Sprint(len(issued)), time.Now().Add(12*time.Second)))
+			return issued[len(issued)-1], nil
+		}})
+		defer c.Close()
+		l := f.welcome()
+		time.Sleep(5 * time.Second)
+		l.cut()
+		y := f.next()
+		if got := y.request.Header.Get("Authorization"); len(issued) != 2 || got != "Bearer "+issued[1] {
+			t.Errorf("got %s, %d were issued", got, len(issued))
+		}
+		f.accept(y).close(1008, "")
+		<-c.Done()
 	})
 }
 

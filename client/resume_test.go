@@ -613,3 +613,73 @@ func TestTakenAway(t *testing.T) {
 		cancelled(t, rows)
 	})
 }
+
+// Batches that wait, and one that is being used, are not asked for twice.
+func TestCreditOfAResumedQuery(t *testing.T) {
+	const started = `"type":"query_started","stream_id":"s","query":"q","columns":[],"estimated_rows":null,"total_kind":"unknown"`
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client(client.Options{})
+		defer c.Close()
+		var rows *client.Rows
+		wait := later(func() { rows, _ = c.Query(t.Context(), "q", nil, &client.QueryOptions{Window: 4}) })
+		l := f.welcome()
+		l.answer(l.expect("stream_query"), started)
+		wait()
+		for n := range 3 {
+			l.send(fmt.Sprintf(`{"type":"query_batch","stream_id":"s","batch_number":%d,"rows":[%d],"has_more":true}`, n, n))
+		}
+		inHand, done := make(chan struct{}), make(chan struct{})
+		reading := later(func() {
+			for range rows.Batches() {
+				select {
+				case <-inHand:
+				default:
+					close(inHand)
+					<-done
+				}
+			}
+		})
+		<-inHand
+		l.cut()
+		l = f.welcome()
+		m := l.expect("stream_query")
+		if resume, _ := m["resume"].(map[string]any); m["credits"] != float64(1) || resume["batch_number"] != float64(2) {
+			t.Errorf("got %v", m)
+		}
+		l.answer(m, started)
+		close(done)
+		if m := l.expect("credit"); m["batches"] != float64(2) {
+			t.Errorf("got %v", m)
+		}
+		l.send(`{"type":"query_batch","stream_id":"s","batch_number":3,"rows":[3],"has_more":false}`,
+			`{"type":"query_completed","stream_id":"s","total_rows":4,"execution_time_ms":7,"batches":4}`)
+		reading()
+		if _, ok := rows.Result(); !ok {
+			t.Error("it is not complete")
+		}
+	})
+}
+
+// The server goes by the last `subscribe` of a name: presence must be asked for last.
+func TestResumeOfPresence(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client(client.Options{})
+		defer c.Close()
+		l := f.welcome()
+		subscribed(t, c, l, at100, &client.SubscribeOptions{Presence: true}, "a")
+		wait := later(func() { _, _ = c.Subscribe(t.Context(), []string{"a", "b"}, nil) })
+		l.confirm(at100)
+		if m := l.confirm(at100); m["presence"] != true || !reflect.DeepEqual(m["channels"], []any{"a"}) {
+			t.Errorf("got %v", m)
+		}
+		wait()
+		l.cut()
+		l = f.welcome()
+		if m := l.confirm(at100); m["presence"] != nil || !reflect.DeepEqual(m["channels"], []any{"a", "b"}) {
+			t.Errorf("got %v", m)
+		}
+		if m := l.confirm(at100); m["presence"] != true || !reflect.DeepEqual(m["channels"], []any{"a"}) {
+			t.Errorf("got %v", m)
+		}
+	})
+}

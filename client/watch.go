@@ -216,7 +216,18 @@ func (l *Live) renewLocked() {
 }
 
 // lostLocked forgets what was half told: a resumed watch goes on behind the copy.
-func (l *Live) lostLocked() { l.fresh, l.burst, l.burstBytes, l.taken = nil, nil, 0, takeovers{} }
+func (l *Live) lostLocked() {
+	l.unstageLocked()
+	l.taken = takeovers{}
+}
+
+func (l *Live) unstageLocked() { l.fresh, l.burst, l.burstBytes = nil, nil, 0 }
+
+// failLocked ends the watch for what is wrong here.
+func (l *Live) failLocked(err error) {
+	l.unstageLocked()
+	l.c.dropStreamLocked(l, err)
+}
 
 func (l *Live) refusedLocked(s *session, refusal *Error) {
 	established := l.streamID != ""
@@ -260,7 +271,7 @@ func (l *Live) takeLocked(s *session, m *message) error {
 	case "query_reset":
 		l.renewLocked()
 	case "query_cancelled":
-		l.fresh, l.burst, l.burstBytes = nil, nil, 0
+		l.unstageLocked()
 		l.c.cancelledLocked(s, l, m, &l.taken)
 	case "error":
 		failure := m.err()
@@ -283,11 +294,11 @@ func (l *Live) takeBatchLocked(m *message) error {
 	for _, row := range m.Rows {
 		key, err := keyOf(row, l.key)
 		if err != nil {
-			l.c.dropStreamLocked(l, err)
+			l.failLocked(err)
 			return nil
 		}
 		if !l.fresh.put(key, row) {
-			l.c.dropStreamLocked(l, ErrTooLarge)
+			l.failLocked(ErrTooLarge)
 			return nil
 		}
 	}
@@ -325,7 +336,7 @@ func (l *Live) takeChangeLocked(m *message) error {
 	if change.op == Delete {
 		change.row = nil
 	} else if named, err := keyOf(m.Row, l.key); err != nil || named != key {
-		l.c.dropStreamLocked(l, errWrongKey)
+		l.failLocked(errWrongKey)
 		return nil
 	}
 	l.burst, l.burstBytes = append(l.burst, change), l.burstBytes+len(key)+len(change.row)
@@ -333,7 +344,7 @@ func (l *Live) takeChangeLocked(m *message) error {
 		return nil
 	}
 	if !l.apply() {
-		l.c.dropStreamLocked(l, ErrTooLarge)
+		l.failLocked(ErrTooLarge)
 		return nil
 	}
 	l.burst, l.burstBytes, l.at, l.taken = nil, 0, m.Revision, takeovers{}

@@ -24,7 +24,7 @@ func throttle(ctx context.Context, url string, pause time.Duration, out io.Write
 	if err != nil {
 		return err
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	for n := range streams {
 		request := fmt.Sprintf(`{"type":"stream_query","query":"all_readings","batch_size":100,"id":%d}`, n)
 		if err := ws.Write(ctx, websocket.MessageText, []byte(request)); err != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the Caddyfile
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"    // the Caddyfile
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver" // of the demo
 	"go.uber.org/goleak"
 
