@@ -23,6 +23,10 @@ func (c *Client) deliverLocked(s *session, m *message) {
 		case m.Offset <= max(sub.pos.Offset, s.mark):
 			continue // it has that
 		}
+		if m.Offset > 0 && sub.pos.Epoch == "" {
+			// Its pattern is of a block without history, but a channel within it is of one that keeps it: that can be gone on with.
+			sub.pos = Position{Epoch: s.epoch}
+		}
 		sub.push(out, len(m.Data)+len(m.Channel)+eventSize)
 	}
 	s.mark = max(s.mark, m.Offset)

@@ -61,7 +61,7 @@ func FuzzFrame(f *testing.F) {
 		c.streams = []stream{rows, live}
 		c.begin(s) // ids 1, 2 and 3
 		err = lines([]byte(frame), s.takeLine)
-		if live.burstBytes > 500 && live.err == nil || live.fresh != nil && live.fresh.bytes > 500 && live.err == nil {
+		if live.burstBytes > 1000 && live.err == nil || live.fresh != nil && live.fresh.bytes > 500 && live.err == nil {
 			t.Errorf("%d bytes of changes are staged", live.burstBytes)
 		}
 		c.lose(s)

@@ -265,10 +265,15 @@ func (r *Rows) doneWith() {
 		return
 	}
 	r.inHand = false
-	if r.owed++; r.owed < max(1, r.o.Window/2) || r.err != nil {
-		return
-	}
+	r.owed++
 	if s := c.session; s != nil && s.streams[r.streamID] == r {
+		r.grantLocked(s)
+	}
+}
+
+// grantLocked grants what is owed, once that is worth a message.
+func (r *Rows) grantLocked(s *session) {
+	if r.err == nil && r.owed >= max(1, r.o.Window/2) {
 		s.grantLocked(r.streamID, r.owed)
 		r.owed = 0
 	}
@@ -290,7 +295,7 @@ func (r *Rows) requestLocked() request {
 	return q
 }
 
-func (r *Rows) startedLocked(m *message) {
+func (r *Rows) startedLocked(s *session, m *message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.streamID, r.lost = m.StreamID, time.Time{}
@@ -300,6 +305,7 @@ func (r *Rows) startedLocked(m *message) {
 	default:
 		close(r.started)
 	}
+	r.grantLocked(s) // what was done with since the request, which it could not know of
 }
 
 // resumeTime is for how long a server can go on with a query.

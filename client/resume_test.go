@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/client"
@@ -98,6 +99,42 @@ func TestResume(t *testing.T) {
 		l.cut()
 		if m = f.welcome(`"epoch":"f"`).confirm(`,"epoch":"f","offset":8,"recovered":true`); !reflect.DeepEqual(m["since"], since("f", 8)) {
 			t.Fatalf("got %v", m)
+		}
+	})
+}
+
+// A pattern of a block without history may match channels of one that keeps it: these go on, too.
+func TestResumeOfMixed(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fake) {
+		c := f.client(client.Options{})
+		defer c.Close()
+		l := f.welcome()
+		all, _ := subscribed(t, c, l, "", nil, "**")
+		l.message("kept", 1, 110)
+		l.message("lost", 2, 0)
+		late, _ := subscribed(t, c, l, `,"epoch":"e","offset":105`, nil, "kept")
+		l.message("kept", 3, 120)
+		for _, n := range []int{1, 2, 3} {
+			numbered(t, all, n)
+		}
+		numbered(t, late, 3)
+		for round := range 2 {
+			l.cut()
+			l = f.welcome()
+			m := l.expect("subscribe")
+			if !reflect.DeepEqual(m["since"], since("e", 120+10*round)) || !reflect.DeepEqual(m["channels"], []any{"**", "kept"}) {
+				t.Fatalf("got %v", m)
+			}
+			l.answer(m, `"type":"subscription_confirmed","channel":"**","timestamp":"2026-01-01T00:00:00Z","recovered":false,"replayed":1`)
+			l.answer(m, `"type":"subscription_confirmed","channel":"kept","timestamp":"2026-01-01T00:00:00Z","epoch":"e","offset":200,"recovered":true,"replayed":1`)
+			l.message("kept", 3, 120)
+			l.message("kept", 4, 130+10*round)
+			if r := next[*client.Resumed](t, all); r.Recovered || r.EpochChanged {
+				t.Errorf("got %+v", r)
+			}
+			numbered(t, all, 4)
+			next[*client.Resumed](t, late)
+			numbered(t, late, 4)
 		}
 	})
 }
@@ -647,8 +684,16 @@ func TestCreditOfAResumedQuery(t *testing.T) {
 			t.Errorf("got %v", m)
 		}
 		l.answer(m, started)
+		synctest.Wait()
+		l.cut()
+		l = f.welcome()
+		if m = l.expect("stream_query"); m["credits"] != float64(1) {
+			t.Errorf("got %v", m)
+		}
 		close(done)
-		if m := l.expect("credit"); m["batches"] != float64(2) {
+		synctest.Wait() // all that waited is used before the query goes on
+		l.answer(m, started)
+		if m := l.expect("credit"); m["batches"] != float64(3) {
 			t.Errorf("got %v", m)
 		}
 		l.send(`{"type":"query_batch","stream_id":"s","batch_number":3,"rows":[3],"has_more":false}`,

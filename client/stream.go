@@ -13,7 +13,7 @@ type stream interface {
 	// requestLocked is how it begins, or goes on.
 	requestLocked() request
 	// startedLocked takes query_started.
-	startedLocked(m *message)
+	startedLocked(s *session, m *message)
 	// takeLocked takes any other message. An error is against the protocol and ends the connection.
 	takeLocked(s *session, m *message) error
 	// refusedLocked takes a refusal of the request.
@@ -32,7 +32,7 @@ func (c *Client) startLocked(s *session, st stream) {
 		switch {
 		case m.Type == "query_started" && kept:
 			s.streams[m.StreamID] = st
-			st.startedLocked(m)
+			st.startedLocked(s, m)
 		case m.Type == "query_started":
 			s.cancelLocked(m.StreamID) // nobody waits for it any more
 		case kept:

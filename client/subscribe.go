@@ -138,6 +138,9 @@ func (c *Client) postNamesLocked(s *session, r request, again func(*session, []s
 	left := len(r.Channels)
 	_ = s.postLocked(&r, func(m *message) bool {
 		if m.Type == "error" && m.Channel == "" {
+			if !retryable(m.err()) {
+				return true
+			}
 			s.laterLocked(m.err().RetryAfter, func() { again(s, r.Channels) })
 			return true
 		}
@@ -254,11 +257,11 @@ func (c *Client) confirmedLocked(s *session, g *subscribing, sub *Subscription) 
 	if first && sub.options.Since != nil {
 		was = *sub.options.Since
 	}
-	sub.pos = sub.placeLocked(g, was, newest, first)
 	if newest != nil {
 		s.epoch = newest.Epoch
 	}
-	resumed.EpochChanged = newest != nil && was.Epoch != "" && was.Epoch != newest.Epoch
+	sub.pos = sub.placeLocked(s, g, was, newest, first)
+	resumed.EpochChanged = was.Epoch != "" && was.Epoch != s.epoch
 	resumed.Position = sub.pos
 	switch {
 	case !first || sub.options.Since != nil:
@@ -276,9 +279,12 @@ func (c *Client) confirmedLocked(s *session, g *subscribing, sub *Subscription) 
 }
 
 // placeLocked is up to where a subscription has everything, just before what its `subscribe` replays.
-func (sub *Subscription) placeLocked(g *subscribing, was Position, newest *message, first bool) Position {
-	if newest == nil {
-		return Position{}
+func (sub *Subscription) placeLocked(s *session, g *subscribing, was Position, newest *message, first bool) Position {
+	if newest == nil { // see deliverLocked
+		if was.Epoch != s.epoch {
+			return Position{}
+		}
+		return was
 	}
 	now := Position{Epoch: newest.Epoch, Offset: newest.Offset}
 	switch {

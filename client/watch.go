@@ -201,7 +201,7 @@ func (l *Live) requestLocked() request {
 	return q
 }
 
-func (l *Live) startedLocked(m *message) {
+func (l *Live) startedLocked(_ *session, m *message) {
 	l.streamID = m.StreamID
 	if !m.Resumed {
 		l.renewLocked()
@@ -340,7 +340,7 @@ func (l *Live) takeChangeLocked(m *message) error {
 		return nil
 	}
 	l.burst, l.burstBytes = append(l.burst, change), l.burstBytes+len(key)+len(change.row)
-	if m.Revision%2 != 0 && l.burstBytes <= l.copy.limit {
+	if m.Revision%2 != 0 && l.burstBytes <= 2*l.copy.limit {
 		return nil
 	}
 	if !l.apply() {
@@ -355,7 +355,7 @@ func (l *Live) takeChangeLocked(m *message) error {
 func (l *Live) apply() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.burstBytes > l.copy.limit {
+	if l.burstBytes > 2*l.copy.limit { // all rows gone, and as many come
 		return false
 	}
 	for _, change := range l.burst {
