@@ -75,7 +75,7 @@ type Rows struct {
 	told     bool // OnProgress knows progress
 	result   *Result
 	err      error     // why it ended; errDone where it is complete
-	lost     time.Time // when the connection was lost; zero while it goes on
+	lost     time.Time // since when it stands still; zero while it goes on, and before it began
 	signal   chan struct{}
 }
 
@@ -314,8 +314,8 @@ const resumeTime = time.Minute
 func (r *Rows) refusedLocked(s *session, refusal *Error) {
 	r.mu.Lock()
 	resuming := r.streamID != ""
-	// The server may find room yet, as long as it knows of the query.
-	patient := resuming && (retryable(refusal) || limited(refusal)) && !r.lost.IsZero() && time.Since(r.lost) < resumeTime
+	// The server may find room yet, as long as it knows of the query. What never began is the caller's to try again.
+	patient := (retryable(refusal) || limited(refusal)) && !r.lost.IsZero() && time.Since(r.lost) < resumeTime
 	// With no row taken nothing is lost by beginning anew.
 	anew := resuming && r.last < 0 && !patient && r.taken.reason == ""
 	if anew {
@@ -337,9 +337,14 @@ func (r *Rows) refusedLocked(s *session, refusal *Error) {
 
 func (r *Rows) lostLocked() {
 	r.taken = takeovers{}
+	r.stop()
+}
+
+// stop notes since when a query that had begun stands still.
+func (r *Rows) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.lost.IsZero() {
+	if r.streamID != "" && r.lost.IsZero() {
 		r.lost = time.Now()
 	}
 }
@@ -361,6 +366,7 @@ func (r *Rows) takeLocked(s *session, m *message) error {
 		}
 		r.c.endLocked(r, errDone)
 	case "query_cancelled":
+		r.stop()
 		r.c.cancelledLocked(s, r, m, &r.taken)
 	case "error":
 		r.c.endLocked(r, m.err())
