@@ -12,7 +12,7 @@ import (
 type QueryOptions struct {
 	// BatchSize is how many rows come in one batch. Default: the server's, 100.
 	BatchSize int
-	// Window is how many batches may be on their way or wait here: the server sends no more until one is done with (credit). Default: 16.
+	// Window is how many batches may be on their way or wait here: the server sends no more until one is done with (credit). Default: 32.
 	Window int
 	// Arrays asks for rows as arrays in the order of Columns, which is less to send. Default: objects.
 	Arrays bool
@@ -103,7 +103,7 @@ func (c *Client) Query(ctx context.Context, query string, params any, o *QueryOp
 	if r.o.BatchSize < 0 || r.o.Window < 0 {
 		return nil, errors.New("client: an option is negative")
 	}
-	setDefault(&r.o.Window, 16)
+	setDefault(&r.o.Window, 32)
 	r.query.BatchSize, r.query.Source = r.o.BatchSize, r.o.Source
 	if r.o.Arrays {
 		r.query.Format = "arrays"
@@ -254,31 +254,6 @@ func (r *Rows) reportLocked() *Progress {
 	return r.progress
 }
 
-// doneWith grants credit for the batch that was taken last: half a window at once, as each grant is a message.
-func (r *Rows) doneWith() {
-	c := r.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.inHand {
-		return
-	}
-	r.inHand = false
-	r.owed++
-	if s := c.session; s != nil && s.streams[r.streamID] == r {
-		r.grantLocked(s)
-	}
-}
-
-// grantLocked grants what is owed, once that is worth a message.
-func (r *Rows) grantLocked(s *session) {
-	if r.err == nil && r.owed >= max(1, r.o.Window/2) {
-		s.grantLocked(r.streamID, r.owed)
-		r.owed = 0
-	}
-}
-
 func (r *Rows) requestLocked() request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -295,7 +270,7 @@ func (r *Rows) requestLocked() request {
 	return q
 }
 
-func (r *Rows) startedLocked(s *session, m *message) {
+func (r *Rows) startedLocked(m *message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.streamID, r.lost = m.StreamID, time.Time{}
@@ -305,7 +280,6 @@ func (r *Rows) startedLocked(s *session, m *message) {
 	default:
 		close(r.started)
 	}
-	r.grantLocked(s) // what was done with since the request, which it could not know of
 }
 
 // resumeTime is for how long a server can go on with a query.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,6 +114,36 @@ func TestQuery(t *testing.T) {
 	if codeOf(err) != protocol.QueryFailed {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Credit stays far below what a site lets a client send, however fast the rows are taken.
+func TestCreditRate(t *testing.T) {
+	site := sitetest.Start(t, strings.Replace(queries(t), "rate_limit 1000000", "rate_limit 200 200", 1))
+	c := dial(t, site.URL(), client.Options{OnState: func(s client.State) {
+		if s.Status == client.Waiting {
+			t.Errorf("got %+v", s)
+		}
+	}})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			rows, err := c.Query(within(t), "endless", nil, &client.QueryOptions{BatchSize: 10, Window: 4})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			n := 0
+			for _, err := range rows.All() {
+				if err != nil {
+					t.Errorf("behind row %d: %v", n, err)
+				}
+				if n++; n == 3000 {
+					break
+				}
+			}
+		})
+	}
+	readers.Wait()
 }
 
 // A query that nobody wants any more ends on the server.
@@ -347,6 +378,9 @@ func TestWatch(t *testing.T) {
 	}
 	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{Key: []string{"id"}, MaxBytes: 100}); !errors.Is(err, client.ErrTooLarge) {
 		t.Errorf("got %v", err)
+	}
+	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{Key: []string{"owner"}}); err == nil {
+		t.Error("two rows have the same owner")
 	}
 	wrong := watch(t, c, "orders", "total") // as long as totals differ it works
 	write(t, db, "update orders set owner = 'bob' where id = 9")

@@ -32,8 +32,9 @@ type session struct {
 	pending map[uint64]handler
 	streams map[string]stream // that run on this connection, by their id
 	timers  map[*time.Timer]struct{}
-	epoch   string   // the hub's
-	mark    uint64   // see settleLocked
+	epoch   string // the hub's
+	mark    uint64 // see settleLocked
+	credits credits
 	away    *message // the server's `reconnect`
 }
 
@@ -43,7 +44,7 @@ type handler func(*message) (last bool)
 func newSession(c *Client) *session {
 	s := &session{
 		c: c, ended: make(chan struct{}), pending: make(map[uint64]handler), streams: make(map[string]stream),
-		timers: make(map[*time.Timer]struct{}), out: newOutbox(),
+		timers: make(map[*time.Timer]struct{}), out: newOutbox(), credits: credits{every: creditEvery},
 	}
 	// Not of the Client's context: closing takes a moment more, see leave.
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -179,9 +180,7 @@ func (s *session) takeErrorLocked(m *message) error {
 		return nil
 	}
 	if streamID, batches, ok := m.refusedCredit(); ok {
-		if st := s.streams[streamID]; st != nil && retryable(m.err()) {
-			s.laterLocked(m.err().RetryAfter, func() { s.grantLocked(streamID, batches) })
-		}
+		s.refusedCreditLocked(streamID, batches, m.err())
 		return nil
 	}
 	if st := s.streams[m.StreamID]; st != nil {

@@ -13,7 +13,7 @@ type stream interface {
 	// requestLocked is how it begins, or goes on.
 	requestLocked() request
 	// startedLocked takes query_started.
-	startedLocked(s *session, m *message)
+	startedLocked(m *message)
 	// takeLocked takes any other message. An error is against the protocol and ends the connection.
 	takeLocked(s *session, m *message) error
 	// refusedLocked takes a refusal of the request.
@@ -32,7 +32,8 @@ func (c *Client) startLocked(s *session, st stream) {
 		switch {
 		case m.Type == "query_started" && kept:
 			s.streams[m.StreamID] = st
-			st.startedLocked(s, m)
+			st.startedLocked(m)
+			s.grantLocked() // what was done with since the request, which could not know of it
 		case m.Type == "query_started":
 			s.cancelLocked(m.StreamID) // nobody waits for it any more
 		case kept:
@@ -99,12 +100,6 @@ func (s *session) cancelLocked(streamID string) {
 		}
 		return true
 	})
-}
-
-// grantLocked grants a stream more batches.
-func (s *session) grantLocked(streamID string, batches int) {
-	r := request{Type: "credit", StreamID: streamID, Batches: batches, ID: creditID(streamID, batches)}
-	_ = s.postLocked(&r, nil)
 }
 
 // restartLocked tries again what was refused for the moment.

@@ -201,7 +201,7 @@ func (l *Live) requestLocked() request {
 	return q
 }
 
-func (l *Live) startedLocked(_ *session, m *message) {
+func (l *Live) startedLocked(m *message) {
 	l.streamID = m.StreamID
 	if !m.Resumed {
 		l.renewLocked()
@@ -295,6 +295,10 @@ func (l *Live) takeBatchLocked(m *message) error {
 		key, err := keyOf(row, l.key)
 		if err != nil {
 			l.failLocked(err)
+			return nil
+		}
+		if _, twice := l.fresh.rows[key]; twice {
+			l.failLocked(errWrongKey)
 			return nil
 		}
 		if !l.fresh.put(key, row) {
