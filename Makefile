@@ -54,6 +54,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzMatch$$' -fuzztime $(FUZZTIME) ./protocol
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/dml
 	go test -run '^$$' -fuzz '^FuzzSelect$$' -fuzztime $(FUZZTIME) ./internal/dml
+	go test -run '^$$' -fuzz '^FuzzFrame$$' -fuzztime $(FUZZTIME) ./client
 	go test -run '^$$' -fuzz '^FuzzRawParams$$' -fuzztime $(FUZZTIME) ./stream
 	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/sqlite
 	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/httpapi

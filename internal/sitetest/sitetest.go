@@ -1,0 +1,130 @@
+// Package sitetest starts a Caddy with this module within the test's process, and a proxy that cuts connections, for tests of clients. Caddy
+// runs once a process: a test has one site at a time.
+package sitetest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"    // the Caddyfile
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver" // of the demo
+	"go.uber.org/goleak"
+
+	_ "github.com/neuroquantumdb/neuroquantum-ws" // the module
+)
+
+// strangers are goroutines that are not ours and end by themselves: Caddy locks its storage while it cleans it up.
+var strangers = []goleak.Option{goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh")}
+
+// Main runs a package's tests. Caddy keeps its configuration and certificates in folders of the user's, which a test must not touch. No
+// goroutine may be left at the end.
+func Main(m *testing.M) {
+	home, err := os.MkdirTemp("", "neuroquantum-ws-site")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
+		os.Setenv(name, home)
+	}
+	goleak.VerifyTestMain(m, append(strangers, goleak.Cleanup(func(code int) {
+		os.RemoveAll(home)
+		os.Exit(code)
+	}))...)
+}
+
+// Site is a Caddy on a port of its own.
+type Site struct {
+	Address string // 127.0.0.1:port
+	t       testing.TB
+}
+
+// Start starts a Caddy whose site has these directives; it stops with the test.
+func Start(t testing.TB, directives string) *Site {
+	t.Helper()
+	s := &Site{t: t}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping Caddy: %v", err)
+		}
+	})
+	for try := 0; ; try++ {
+		s.Address = freeAddress(t)
+		err := s.load(directives)
+		if err == nil {
+			return s
+		}
+		// Another process may have taken the port meanwhile. Caddy does not wrap the error.
+		if try == 3 || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+			t.Fatalf("starting Caddy: %v", err)
+		}
+	}
+}
+
+// URL is the address of the WebSocket, where the directives have it at /ws.
+func (s *Site) URL() string { return "ws://" + s.Address + "/ws" }
+
+// Reload gives the Caddy other directives.
+func (s *Site) Reload(directives string) {
+	s.t.Helper()
+	if err := s.load(directives); err != nil {
+		s.t.Fatalf("loading the configuration: %v", err)
+	}
+}
+
+func (s *Site) load(directives string) error {
+	text := fmt.Sprintf(`{
+	admin off
+	persist_config off
+	auto_https off
+	grace_period 1s
+	log {
+		output discard
+	}
+}
+http://%s {
+	bind 127.0.0.1
+	%s
+}
+`, s.Address, directives)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return err
+	}
+	return caddy.Load(config, true)
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// Demo starts a Caddy with the demo's own Caddyfile, from the repository's root, on a port of its own and without its admin endpoint.
+func Demo(t testing.TB, root string) *Site {
+	t.Helper()
+	root, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "xcaddy.Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, site, found := strings.Cut(string(text), "http://localhost:8080 {\n")
+	end := strings.LastIndex(site, "}")
+	if !found || end < 0 {
+		t.Fatal("the demo's Caddyfile has no site http://localhost:8080")
+	}
+	return Start(t, strings.NewReplacer(" demo/demo.db", " "+root+"/demo/demo.db", " demo/site", " "+root+"/demo/site").Replace(site[:end]))
+}
