@@ -1,17 +1,14 @@
-/**
- * A bounded queue between what arrives and an async iterator. Where it is full the oldest entry goes, and `merge` makes what tells of
- * the loss out of the loss before and the entry that went.
- */
+/** A bounded queue between what arrives and an async iterator. */
 export class Buffer<T> implements AsyncIterator<T, undefined> {
   private _items: T[] = [];
   private _takers: { resolve: (r: IteratorResult<T, undefined>) => void; reject: (e: unknown) => void }[] = [];
   private _ended = false;
   private _error: unknown;
 
-  /** overflow is given all that waits and the new entry, and returns what is to wait. left is called when the iteration is left. */
+  /** overflow is given all that waits, with one entry too many, and makes it fewer. left is called when the iteration is left. */
   constructor(
     private _size: number,
-    private _overflow: (items: T[]) => T[],
+    private _overflow: (items: T[]) => void,
     private _left: () => void,
   ) {}
 
@@ -23,7 +20,7 @@ export class Buffer<T> implements AsyncIterator<T, undefined> {
       return;
     }
     this._items.push(item);
-    if (this._items.length > this._size) this._items = this._overflow(this._items);
+    if (this._items.length > this._size) this._overflow(this._items);
   }
 
   /** Ends the iteration behind what waits, with an error if there is one. */
@@ -32,10 +29,6 @@ export class Buffer<T> implements AsyncIterator<T, undefined> {
     this._ended = true;
     this._error = error;
     for (const taker of this._takers.splice(0)) this._finish(taker);
-  }
-
-  get _length(): number {
-    return this._items.length;
   }
 
   next(): Promise<IteratorResult<T, undefined>> {

@@ -10,6 +10,7 @@ import { Streams } from './stream.js';
 import { Gap, Member, Message, SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { Watch, WatchOptions } from './watch.js';
+import { fields } from './wire.js';
 
 /** Options of `publish`. */
 export interface PublishOptions extends RequestOptions {
@@ -24,7 +25,7 @@ export interface Published {
   offset?: number;
   epoch?: string;
   /** It was published before, by the same key. */
-  duplicate: boolean;
+  duplicate?: true;
 }
 
 /** A part of a channel's history. */
@@ -66,6 +67,9 @@ export type ClientEvents = {
 
 /** A client of neuroquantum_ws. It connects when first needed, comes back by itself, and tells what it could not make up for. */
 export class Client extends Emitter<ClientEvents> {
+  // Keys of publishes: nobody can guess them, and so have a message taken for sent already.
+  private _keys = Array.from(random(), (n) => n.toString(36)).join('') + '.';
+  private _published = 0;
   private _connection: Connection;
   private _credentials: Credentials;
   private _requests: Requests;
@@ -101,7 +105,7 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Connects, if that has not happened yet. Resolves once connected, however many attempts it takes; rejects if that is given up. */
   connect(): Promise<void> {
-    return new Promise((resolve, reject) => {
+    const opened = new Promise<void>((resolve, reject) => {
       const off = this.on('state', (state, { error }) => {
         if (state === 'open') resolve();
         else if (state === 'closed') reject(error ?? new NeuroQuantumError('CLOSED', 'the client was closed'));
@@ -114,6 +118,8 @@ export class Client extends Emitter<ClientEvents> {
         resolve();
       }
     });
+    opened.catch(() => {}); // also told by the state
+    return opened;
   }
 
   /** Ends everything: subscriptions, queries and watches end, requests that wait reject with `CLOSED`. */
@@ -134,23 +140,22 @@ export class Client extends Emitter<ClientEvents> {
     callback?: (message: Message<Data>) => void,
   ): Subscription<Data> {
     if (typeof options === 'function') [options, callback] = [{}, options];
+    this._start();
     const sub = new Subscription<Data>(channel, options ?? {}, callback, this._subscriptions);
     this._subscriptions._add(sub);
-    this._start();
     return sub;
   }
 
   /** Publishes data, any JSON value. What a lost connection may have swallowed is sent again, without being published twice. */
   async publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Published | undefined> {
-    const { key = crypto.randomUUID(), ack = true, ...limits } = options;
+    const { key = this._keys + this._published++, ack = true, ...limits } = options;
     const message = { type: 'publish', channel, data: data === undefined ? null : data, key };
     this._start();
     if (!ack) {
       this._sendOnce(message);
       return undefined;
     }
-    const { offset, epoch, duplicate } = await this._requests._request(message, limits);
-    return { offset, epoch, duplicate: !!duplicate };
+    return fields(await this._requests._request(message, limits));
   }
 
   /** A part of what a channel keeps: the newest `limit` (100), oldest first, or the first so many behind `since`. */
@@ -159,13 +164,13 @@ export class Client extends Emitter<ClientEvents> {
     { limit, since, ...limits }: { limit?: number; since?: Position } & RequestOptions = {},
   ): Promise<History<Data>> {
     const m = await this._ask({ type: 'history', channel, limit, since }, limits);
-    return { messages: m.messages, epoch: m.epoch, hasMore: m.has_more };
+    return fields(m);
   }
 
   /** Who is subscribed to a channel. */
   async presence(channel: string, limits?: RequestOptions): Promise<Presence> {
     const { members, count } = await this._ask({ type: 'presence', channel }, limits);
-    return { members, count };
+    return { members: members.map(fields), count };
   }
 
   /** Resolves with the server's time. */
@@ -175,9 +180,7 @@ export class Client extends Emitter<ClientEvents> {
 
   /** How far a query stream is. */
   async queryStatus(streamId: string, limits?: RequestOptions): Promise<QueryStatus> {
-    const m = await this._ask({ type: 'query_status', stream_id: streamId }, limits);
-    const { status, progress, rows_sent, batches_sent, elapsed_ms } = m;
-    return { status, progress, rowsSent: rows_sent, batchesSent: batches_sent, elapsedMs: elapsed_ms };
+    return fields(await this._ask({ type: 'query_status', stream_id: streamId }, limits));
   }
 
   /** Shows the server another token of the same user, or makes an anonymous client a user; later connections show it, too. */
@@ -185,16 +188,15 @@ export class Client extends Emitter<ClientEvents> {
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
     this._renewal._until(m.expires_at);
-    return { user: m.user, expiresAt: m.expires_at };
+    return fields(m);
   }
 
   /** Runs a query of the site; its rows come as they are iterated over. */
   query<Row = Record<string, any>>(name: string, params: object = {}, options: QueryOptions = {}): Query<Row> {
     const { batchSize, format, source, credits = 4, signal } = options;
     const message = { type: 'stream_query', query: name, params, batch_size: batchSize, format, source };
-    const query = new Query<Row>(this._streams, message, credits, signal);
     this._start();
-    return query;
+    return new Query<Row>(this._streams, message, credits, signal);
   }
 
   /** Keeps a copy of a query's result that stays true. */
@@ -203,9 +205,8 @@ export class Client extends Emitter<ClientEvents> {
     params: object = {},
     options: WatchOptions = {},
   ): Watch<Row> {
-    const watch = new Watch<Row>(this._streams, { type: 'watch', query: name, params, batch_size: options.batchSize }, options);
     this._start();
-    return watch;
+    return new Watch<Row>(this._streams, { type: 'watch', query: name, params, batch_size: options.batchSize }, options);
   }
 
   private _start(): void {
@@ -221,6 +222,7 @@ export class Client extends Emitter<ClientEvents> {
   private _sendOnce(message: object): void {
     const text = JSON.stringify(message);
     if (this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
+    if (this._requests._full) throw new NeuroQuantumError('OVERFLOW', 'too many requests wait');
     if (!this._connection._fits(text)) throw new NeuroQuantumError('TOO_LARGE', 'larger than the server takes');
     this._requests._command(message, { _error: (m) => this._emit('error', fromWire(m)) });
   }
@@ -253,7 +255,7 @@ export class Client extends Emitter<ClientEvents> {
   private _message(m: Record<string, any>): void {
     if (m.type === 'channel_message') this._subscriptions._message(m as Message);
     else if (this._requests._answer(m)) return;
-    else if (m.type === 'gap') this._subscriptions._gap(gapOf(m));
+    else if (m.type === 'gap') this._subscriptions._gap(fields(m));
     else if (m.type === 'presence_join' || m.type === 'presence_leave') this._subscriptions._presence(m);
     else if (m.stream_id) this._streams._message(m);
     else if (m.type === 'error') {
@@ -263,6 +265,8 @@ export class Client extends Emitter<ClientEvents> {
   }
 }
 
-function gapOf({ channel, reason, after, before, dropped, recoverable }: Record<string, any>): Gap {
-  return { channel, reason, after, before, dropped, recoverable };
+function random(): Uint32Array {
+  const numbers = new Uint32Array(4);
+  if (globalThis.crypto) return crypto.getRandomValues(numbers);
+  return numbers.map(() => Math.random() * 2 ** 32); // Node 18
 }

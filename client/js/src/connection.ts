@@ -1,6 +1,7 @@
 import { Credentials } from './credentials.js';
 import { NeuroQuantumError } from './errors.js';
 import { ClientOptions, WebSocketLike } from './options.js';
+import { fields, Wire } from './wire.js';
 
 /**
  * - `idle`: not yet asked to connect.
@@ -21,20 +22,20 @@ export interface StateDetail {
 
 /** The server's first message. */
 export interface Welcome {
-  connection_id: string;
+  connectionId: string;
   user?: string;
-  heartbeat_interval_ms: number;
-  heartbeat_timeout_ms: number;
-  max_message_bytes: number;
+  heartbeatIntervalMs: number;
+  heartbeatTimeoutMs: number;
+  maxMessageBytes: number;
   epoch: string;
   offset: number;
-  server_time: string;
+  serverTime: string;
 }
 
 export interface Handler {
   _state(state: State, detail: StateDetail): void;
   _opened(welcome: Welcome): void;
-  _message(message: Record<string, any>): void;
+  _message(message: Wire): void;
   _down(): void;
   _failed(error: NeuroQuantumError): void;
 }
@@ -91,7 +92,7 @@ export class Connection {
 
   /** Whether the server takes a message of this text. */
   _fits(text: string): boolean {
-    const max = this._welcome!.max_message_bytes;
+    const max = this._welcome!.maxMessageBytes;
     return text.length * 3 <= max || encoder.encode(text).length <= max;
   }
 
@@ -143,7 +144,7 @@ export class Connection {
       socket = new (this._options.WebSocket ?? WebSocket)(url.href, protocols);
     } catch (cause) {
       // A URL or a token that cannot be one: trying again would not help.
-      this._close(new NeuroQuantumError('CLOSED', 'a WebSocket cannot be made: ' + (cause as Error).message, { cause }));
+      this._close(new NeuroQuantumError('CLOSED', 'a WebSocket cannot be made with this URL or token', { cause }));
       return;
     }
     this._socket = socket;
@@ -165,7 +166,7 @@ export class Connection {
   }
 
   private _message(line: string): void {
-    let message: Record<string, any>;
+    let message: Wire;
     try {
       message = JSON.parse(line);
     } catch {
@@ -173,7 +174,7 @@ export class Connection {
       this._drop('the server sent what is not JSON');
       return;
     }
-    if (message.type === 'welcome') this._welcomed(message as Welcome);
+    if (message.type === 'welcome') this._welcomed(fields(message));
     else if (message.type === 'reconnect') {
       this._leaving = true;
       this._comeBackAt = performance.now() + message.after_ms;
@@ -193,7 +194,7 @@ export class Connection {
 
   /** Asks a silent server for a sign of life. Its WebSocket Pings are not seen here. */
   private _watch(): void {
-    const interval = this._options.heartbeat?.interval ?? this._welcome!.heartbeat_interval_ms;
+    const interval = this._options.heartbeat?.interval ?? this._welcome!.heartbeatIntervalMs;
     this._arm(this._heardAt + interval - performance.now(), () => {
       if (performance.now() - this._heardAt < interval) this._watch();
       else this._probe();

@@ -1,3 +1,5 @@
+import { fields, Wire } from './wire.js';
+
 /** What else an error tells; see the properties of {@link NeuroQuantumError}. */
 export interface ErrorDetails {
   retryAfterMs?: number;
@@ -46,11 +48,6 @@ export class NeuroQuantumError extends Error {
 }
 
 /** What a message of type `error` says. */
-export function fromWire(message: Record<string, any>, uncertain = false): NeuroQuantumError {
-  return new NeuroQuantumError(message.code, message.message, {
-    retryAfterMs: message.retry_after_ms,
-    channel: message.channel,
-    streamId: message.stream_id,
-    uncertain,
-  });
+export function fromWire(message: Wire): NeuroQuantumError {
+  return new NeuroQuantumError(message.code, message.message, fields(message));
 }

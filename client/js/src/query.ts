@@ -1,6 +1,7 @@
 import { Emitter } from './emitter.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
-import { Flow, Progress, progressOf, Started, startedOf, Streams } from './stream.js';
+import { Flow, Progress, Started, Streams } from './stream.js';
+import { fields } from './wire.js';
 
 /** Options of `query`. */
 export interface QueryOptions {
@@ -65,7 +66,7 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
 
   /** Stops the query; an iteration ends. */
   cancel(): void {
-    this._end();
+    this._abort();
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
@@ -96,7 +97,7 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
 
   private _abort = () => {
     this._waiting = [];
-    this._end(this._signal!.reason);
+    this._end(this._signal?.reason);
   };
 
   /** Grants credit in halves of what there is, so that it costs few messages. */
@@ -118,7 +119,7 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
   /** @internal */
   _started(m: Record<string, any>): void {
     this._streamId = m.stream_id;
-    this._startedResult.resolve(startedOf(m));
+    this._startedResult.resolve(fields(m));
     if (this._resuming) this._emit('resumed');
   }
 
@@ -133,9 +134,9 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
       this._last = m.batch_number;
       this._waiting.push(m.rows);
       this._wake?.();
-    } else if (m.type === 'query_progress') this._emit('progress', progressOf(m));
+    } else if (m.type === 'query_progress') this._emit('progress', fields(m));
     else if (m.type === 'query_completed') {
-      this.summary = { totalRows: m.total_rows, executionTimeMs: m.execution_time_ms, batches: m.batches };
+      this.summary = fields<Summary>(m);
       this._stop();
     }
   }

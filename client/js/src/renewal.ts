@@ -15,7 +15,7 @@ export class Renewal {
   ) {}
 
   _opened(welcome: Welcome): void {
-    this._skew = Date.parse(welcome.server_time) - Date.now();
+    this._skew = Date.parse(welcome.serverTime) - Date.now();
     this._plan(this._credentials._expiry());
   }
 
@@ -26,6 +26,7 @@ export class Renewal {
 
   _stop(): void {
     clearTimeout(this._timer);
+    this._timer = undefined;
   }
 
   /** Renews a minute before the end, or where less than ten are left when a tenth of that is. */

@@ -30,15 +30,24 @@ export class Requests {
   private _replies = new Map<number, Reply>(); // of this connection
   private _waiting = new Map<number, Waiting>(); // until answered, whatever connections come and go; in the order of the calls
   private _queue: Waiting[] = []; // of these, what is to be sent on this connection
+  private _silent: number[] = []; // of the replies, those that come only if something fails
   private _underWay = 0;
   private _paused?: ReturnType<typeof setTimeout>;
   private _timers = new Set<ReturnType<typeof setTimeout>>(); // of retries on this connection
 
+  get _full(): boolean {
+    return this._waiting.size >= this._max || this._replies.size >= this._max;
+  }
+
   constructor(private _connection: Connection, private _timeout: number, private _max: number) {}
 
-  /** Sends a message on the connection at hand, and once more where the server says that there were too many. */
-  _command(message: object, reply: Partial<Reply> = {}): void {
+  /**
+   * Sends a message on the connection at hand, and once more where the server says that there were too many. silent: there is no answer
+   * but an error.
+   */
+  _command(message: object, reply: Partial<Reply> = {}, silent = false): void {
     const id = this._next++;
+    if (silent && this._silent.push(id) > window) this._replies.delete(this._silent.shift()!);
     const text = JSON.stringify({ ...message, id });
     const send = () => {
       this._replies.set(id, {
@@ -68,7 +77,7 @@ export class Requests {
     const { signal, timeout = this._timeout } = options;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
-      if (this._waiting.size >= this._max) return reject(new NeuroQuantumError('OVERFLOW', 'too many requests wait'));
+      if (this._full) return reject(new NeuroQuantumError('OVERFLOW', 'too many requests wait'));
       const id = this._next++;
       const done = () => {
         clearTimeout(timer);
@@ -108,6 +117,7 @@ export class Requests {
 
   _down(): void {
     this._replies.clear();
+    this._silent = [];
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
     this._underWay = 0;
@@ -128,7 +138,7 @@ export class Requests {
   /** Gives a message to the request that it answers; false where there is none. */
   _answer(message: Record<string, any>): boolean {
     const reply = this._replies.get(message.id);
-    if (!reply) return message.id !== undefined; // the answer to a request that was given up
+    if (!reply) return message.id < this._next; // the answer to a request that was given up
     const done = message.type === 'error' ? reply._error(message) : reply._answer(message);
     if (done) this._replies.delete(message.id);
     return true;
@@ -147,7 +157,7 @@ export class Requests {
     while (this._queue.length && this._underWay < window && connection._state === 'open' && !connection._leaving && !this._paused) {
       const w = this._queue[0];
       if (!connection._fits(w.text)) {
-        w._error(new NeuroQuantumError('TOO_LARGE', `the server takes ${connection._welcome!.max_message_bytes} bytes`));
+        w._error(new NeuroQuantumError('TOO_LARGE', `the server takes ${connection._welcome!.maxMessageBytes} bytes`));
         continue;
       }
       this._queue.shift();
@@ -167,6 +177,7 @@ export class Requests {
       w._error(message);
       return true;
     }
+    if (!again) w.sentAt = w.epoch = undefined; // it was not carried out
     this._underWay--;
     this._queue.unshift(w);
     this._paused ??= setTimeout(() => {

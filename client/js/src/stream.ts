@@ -21,7 +21,7 @@ export interface Started {
 /** How far a query is. */
 export interface Progress {
   /** Rows taken from the database. */
-  rows: number;
+  rowsProcessed: number;
   /** null where the total is unknown. */
   percentage: number | null;
   /** Rows per second. */
@@ -42,6 +42,8 @@ export interface Flow {
   _message(message: Record<string, any>): void;
   /** It has ended by an error; or, where it had not begun on this connection (`request`), could not begin. */
   _error(message: Record<string, any>, request: boolean): void;
+  /** The connection is lost. */
+  _lost?(): void;
   /** It has ended for the client. */
   _end(error?: unknown): void;
 }
@@ -66,22 +68,25 @@ export class Streams {
 
   _credit(flow: Flow, batches: number): void {
     const id = this._flows.get(flow);
-    if (id) this._requests._command({ type: 'credit', stream_id: id, batches });
+    if (id) this._requests._command({ type: 'credit', stream_id: id, batches }, {}, true);
   }
 
   _opened(): void {
-    for (const flow of this._flows.keys()) this._begin(flow);
+    for (const flow of [...this._flows.keys()]) this._begin(flow);
   }
 
   _down(): void {
-    for (const flow of this._flows.keys()) this._flows.set(flow, undefined);
+    for (const flow of [...this._flows.keys()]) {
+      this._flows.set(flow, undefined);
+      flow._lost?.();
+    }
   }
 
   _close(error: NeuroQuantumError): void {
     for (const flow of [...this._flows.keys()]) flow._end(error);
   }
 
-  /** Gives a message to its stream; false where there is none. */
+  /** Gives a message to its stream. */
   _message(message: Record<string, any>): void {
     for (const [flow, id] of this._flows) {
       if (id !== message.stream_id) continue;
@@ -113,23 +118,3 @@ export class Streams {
     });
   }
 }
-
-/** What query_started says. */
-export function startedOf(m: Record<string, any>): Started {
-  return { streamId: m.stream_id, columns: m.columns, estimatedRows: m.estimated_rows, totalKind: m.total_kind };
-}
-
-/** What query_progress says. */
-export function progressOf(m: Record<string, any>): Progress {
-  return {
-    rows: m.rows_processed,
-    percentage: m.percentage,
-    throughput: m.throughput,
-    elapsedMs: m.elapsed_ms,
-    etaMs: m.eta_ms,
-    bytes: m.bytes,
-    stalledMs: m.stalled_ms,
-    state: m.state,
-  };
-}
-

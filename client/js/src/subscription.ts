@@ -42,7 +42,7 @@ export interface Gap {
 
 /** A connection that is present in a channel. */
 export interface Member {
-  connection_id: string;
+  connectionId: string;
   user?: string;
   since: string;
 }
@@ -155,14 +155,19 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   private _buffer(): Buffer<Message<Data>> {
     return (this._buffered ??= new Buffer<Message<Data>>(
       this._options.buffer ?? 1000,
-      ([lost, next, ...rest]) => {
-        const before = next.gap ?? lost.gap;
-        const dropped = lost.gap?.reason === 'overflow' && !next.gap ? lost.gap.dropped! + 1 : 1;
-        const gap: Gap = { channel: this.channel, reason: 'overflow', dropped, before: next.offset, recoverable: lost.offset !== undefined };
-        this._emit('gap', gap);
-        return [{ ...next, gap: before && before.reason !== 'overflow' ? { ...gap, dropped: null } : gap }, ...rest];
-      },
+      (items) => this._overflow(items),
       () => this.unsubscribe(),
     ));
+  }
+
+  /** The oldest message goes. The first of a row is an event; how many went is told to who iterates. */
+  private _overflow(items: Message<Data>[]): void {
+    const lost = items.shift()!;
+    const next = items[0];
+    const more = lost.gap?.reason === 'overflow';
+    const dropped = next.gap || (lost.gap && !more) ? null : more && lost.gap!.dropped !== null ? lost.gap!.dropped + 1 : more ? null : 1;
+    const gap = { channel: this.channel, reason: 'overflow', before: next.offset, dropped, recoverable: lost.offset !== undefined };
+    items[0] = { ...next, gap };
+    if (!more) this._emit('gap', { ...gap, dropped: null });
   }
 }

@@ -3,6 +3,7 @@ import { fromWire, NeuroQuantumError } from './errors.js';
 import { Position } from './options.js';
 import { Requests } from './requests.js';
 import { Gap, Message, Subscription } from './subscription.js';
+import { fields } from './wire.js';
 
 /** How many names a `subscribe` may have. */
 const chunk = 128;
@@ -58,6 +59,7 @@ export class Subscriptions {
     const changed = this._epoch !== undefined && this._epoch !== epoch;
     this._epoch = epoch;
     this._welcomed = offset;
+    this._front = 0;
     for (const sub of this._all()) {
       if (!changed || !sub._begun) continue;
       sub._at = 0; // all that the new hub keeps is news
@@ -84,6 +86,7 @@ export class Subscriptions {
     const { channel, data, timestamp, offset } = message;
     const handed: Message = { channel, data, timestamp, offset };
     for (const sub of this._matching(channel)) {
+      if (sub._ended) continue;
       if (offset === undefined) sub._unnumbered = true;
       else if (this._skip(sub, offset)) continue;
       sub._message(handed);
@@ -100,6 +103,7 @@ export class Subscriptions {
     let told = false;
     for (const sub of this._matching(channel)) {
       if (presence && !sub._options.presence) continue;
+      if (gap.before! <= sub._at!) continue; // of a replay for others: sub has had what comes behind
       told = true;
       sub._gap(gap);
       this._tell(gap, sub);
@@ -110,7 +114,7 @@ export class Subscriptions {
   _presence(message: Record<string, any>): void {
     const event = message.type === 'presence_join' ? 'join' : 'leave';
     for (const sub of this._matching(message.channel)) {
-      if (sub._options.presence) sub._emit(event, message.member, message.channel);
+      if (sub._options.presence) sub._emit(event, fields(message.member), message.channel);
     }
   }
 

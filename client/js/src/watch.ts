@@ -1,7 +1,8 @@
 import { Buffer } from './buffer.js';
 import { Emitter } from './emitter.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
-import { Flow, Progress, progressOf, Started, startedOf, Streams } from './stream.js';
+import { Flow, Progress, Started, Streams } from './stream.js';
+import { fields } from './wire.js';
 
 /** Options of `watch`. */
 export interface WatchOptions {
@@ -89,7 +90,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   [Symbol.asyncIterator](): AsyncIterator<Change<Row>, undefined> {
     return (this._changes ??= new Buffer<Change<Row>>(
       this._options.buffer ?? 1000,
-      () => [{ op: 'reset' }],
+      (items) => items.splice(0, Infinity, { op: 'reset' }),
       () => this.close(),
     ));
   }
@@ -106,8 +107,9 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   /** @internal */
   _started(m: Record<string, any>): void {
-    this._startedAs = startedOf(m);
+    this._startedAs = fields(m);
     if (m.resumed) this._becomeLive();
+    else this._restart();
   }
 
   /** @internal */
@@ -126,17 +128,15 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
         this._change(m);
         break;
       case 'query_reset':
-        this._stale();
-        this._copy = new Map();
-        this._complete = false;
+        this._restart();
         break;
       case 'query_progress':
-        this._emit('progress', progressOf(m));
+        this._emit('progress', fields(m));
     }
   }
 
   /** @internal What is in `rows` may be old. */
-  _stale(): void {
+  _lost(): void {
     if (!this.live) return;
     this.live = false;
     this._emit('stale');
@@ -153,12 +153,19 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   _end(error?: unknown): void {
     if (this._ended) return;
     this._ended = true;
-    this._stale();
+    this._lost();
     this._options.signal?.removeEventListener('abort', this._abort);
     this._streams._remove(this, 'unwatch');
     this._readyResult.reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
     this._changes?._end(error);
     if (error instanceof NeuroQuantumError) this._emit('error', error);
+  }
+
+  /** A whole result follows. */
+  private _restart(): void {
+    this._lost();
+    this._copy = new Map();
+    this._complete = false;
   }
 
   private _key(value: unknown): Key {
@@ -175,11 +182,10 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   }
 
   private _replace(revision: number): void {
-    const first = this.rows !== this._copy && !this.rows.size && !this._changes;
     this._revision = revision;
     this._complete = true;
     this.rows = this._copy;
-    if (!first) this._changes?._push({ op: 'reset' });
+    this._changes?._push({ op: 'reset' });
     this._emit('reset');
     this._becomeLive();
   }
