@@ -195,6 +195,7 @@ export class Client extends Emitter<ClientEvents> {
   query<Row = Record<string, any>>(name: string, params: object = {}, options: QueryOptions = {}): Query<Row> {
     const { batchSize, format, source, credits = 4, signal } = options;
     const message = { type: 'stream_query', query: name, params, batch_size: batchSize, format, source };
+    if (!(credits >= 1)) throw new RangeError('credits: at least 1');
     this._start();
     return new Query<Row>(this._streams, message, credits, signal);
   }

@@ -207,7 +207,7 @@ export class Connection {
     this._arm(this._options.heartbeat?.timeout ?? 10_000, () => {
       // Where this thread was busy the answer may be here, but not yet told: it comes before the next timer.
       this._arm(50, () => {
-        if (this._heardAt > asked) this._watch();
+        if (this._heardAt >= asked) this._watch();
         else this._drop('the server does not answer');
       });
     });

@@ -96,6 +96,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   _readyResult!: { resolve: () => void; reject: (error: unknown) => void };
 
   private _buffered?: Buffer<Message<Data>>;
+  private _error?: NeuroQuantumError; // what ended it
   private _pendingGap?: Gap; // not yet told to who iterates
 
   /** @internal */
@@ -146,6 +147,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   _end(error?: NeuroQuantumError): void {
     if (this._ended) return;
     this._ended = true;
+    this._error = error;
     this._set._remove(this);
     this._readyResult.reject(error ?? new NeuroQuantumError('CLOSED', 'unsubscribed', { channel: this.channel }));
     this._buffered?._end(error);
@@ -153,19 +155,22 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   }
 
   private _buffer(): Buffer<Message<Data>> {
-    return (this._buffered ??= new Buffer<Message<Data>>(
-      this._options.buffer ?? 1000,
-      (items) => this._overflow(items),
-      () => this.unsubscribe(),
-    ));
+    if (!this._buffered) {
+      const { buffer = 1000 } = this._options;
+      this._buffered = new Buffer(buffer, (items) => this._overflow(items), () => this.unsubscribe());
+      if (this._ended) this._buffered._end(this._error);
+    }
+    return this._buffered;
   }
 
   /** The oldest message goes. The first of a row is an event; how many went is told to who iterates. */
   private _overflow(items: Message<Data>[]): void {
     const lost = items.shift()!;
     const next = items[0];
-    const more = lost.gap?.reason === 'overflow';
-    const dropped = next.gap || (lost.gap && !more) ? null : more && lost.gap!.dropped !== null ? lost.gap!.dropped + 1 : more ? null : 1;
+    const told = lost.gap;
+    const more = told?.reason === 'overflow';
+    const known = !next.gap && (!told || (more && told.dropped !== null));
+    const dropped = known ? (told?.dropped ?? 0) + 1 : null;
     const gap = { channel: this.channel, reason: 'overflow', before: next.offset, dropped, recoverable: lost.offset !== undefined };
     items[0] = { ...next, gap };
     if (!more) this._emit('gap', { ...gap, dropped: null });

@@ -94,7 +94,7 @@ export class Subscriptions {
     if (offset === undefined) return;
     this._front = Math.max(this._front, offset);
     // What comes behind the place of a confirmation comes behind its replay.
-    for (const sub of this._behind) if (offset > sub._confirmedAt!) this._level(sub);
+    for (const sub of this._behind) if (offset > sub._confirmedAt!) this._level(sub, sub._confirmedAt);
   }
 
   _gap(gap: Gap): void {
@@ -199,13 +199,15 @@ export class Subscriptions {
     const again = sub._begun;
     sub._confirmedAt = offset ?? Math.max(this._front, this._welcomed);
     sub._left = NaN;
+    // A place that the hub has never been at, such as one of another site: begin where the hub is.
+    if (recovered === false && sub._at! > offset) sub._at = offset;
     if (sub._at !== undefined && replayed) {
       sub._left = replayed;
       this._behind.add(sub);
     } else if (sub._at === undefined && sub._options.history) {
       // Where nothing of the history had come yet, it is asked for again; see skip.
       this._behind.add(sub);
-    } else this._level(sub);
+    } else this._level(sub, sub._confirmedAt!);
     sub._begun = { offset: sub._at === undefined && again ? again.offset : offset };
     sub._again = !!again;
     if (again && sub._options.presence) this._lost(sub, 'connection', '$presence/' + sub.channel);
@@ -236,10 +238,11 @@ export class Subscriptions {
     return false;
   }
 
-  private _level(sub: Subscription): void {
+  /** Nothing of its replay is still to come; all up to `at` has come. */
+  private _level(sub: Subscription, at = 0): void {
     this._behind.delete(sub);
     sub._level = true;
-    sub._at = Math.max(sub._at ?? 0, sub._confirmedAt!);
+    sub._at = Math.max(sub._at ?? 0, at);
   }
 
   private _attended(channel: string): boolean {

@@ -61,6 +61,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _revision = -1;
   private _received = 0; // batches for which no credit was granted yet
   private _ended = false;
+  private _failure: unknown; // what ended it
   private _changes?: Buffer<Change<Row>>;
 
   /** @internal */
@@ -88,11 +89,12 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   /** The changes from now on. Leaving the loop ends the watch. */
   [Symbol.asyncIterator](): AsyncIterator<Change<Row>, undefined> {
-    return (this._changes ??= new Buffer<Change<Row>>(
-      this._options.buffer ?? 1000,
-      (items) => items.splice(0, Infinity, { op: 'reset' }),
-      () => this.close(),
-    ));
+    if (!this._changes) {
+      const { buffer = 1000 } = this._options;
+      this._changes = new Buffer<Change<Row>>(buffer, (items) => items.splice(0, Infinity, { op: 'reset' }), () => this.close());
+      if (this._ended) this._changes._end(this._failure);
+    }
+    return this._changes;
   }
 
   private _abort = () => this._end(this._options.signal!.reason);
@@ -153,6 +155,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   _end(error?: unknown): void {
     if (this._ended) return;
     this._ended = true;
+    this._failure = error;
     this._lost();
     this._options.signal?.removeEventListener('abort', this._abort);
     this._streams._remove(this, 'unwatch');
