@@ -105,13 +105,13 @@ export class Requests {
   }
 
   _opened(epoch: string): void {
-    for (const w of this._waiting.values()) {
-      if (!w.publish || w.sentAt === undefined) continue;
-      if (w.epoch !== epoch || performance.now() - w.sentAt > keyLife) {
-        w._error(new NeuroQuantumError('UNCERTAIN', 'the connection was cut; sent again it could be published twice', { uncertain: true }));
-      }
+    const now = performance.now();
+    const uncertain = (w: Waiting) => w.publish && w.sentAt !== undefined && (w.epoch !== epoch || now - w.sentAt > keyLife);
+    const all = [...this._waiting.values()];
+    this._queue = all.filter((w) => !uncertain(w));
+    for (const w of all.filter(uncertain)) {
+      w._error(new NeuroQuantumError('UNCERTAIN', 'cut off; sent again it could be published twice', { uncertain: true }));
     }
-    this._queue = [...this._waiting.values()];
     this._pump();
   }
 

@@ -78,7 +78,9 @@ test('a publish is not sent again where that could publish it twice', async (t) 
   sent.catch(() => {}); // looked at below
   await peer.next('publish');
   server.state.welcome = { epoch: 'two' };
+  const waiting = event(client, 'state', (state) => state === 'waiting');
   peer.cut();
+  await waiting;
   const unsent = client.publish('a', 2);
   const later = await server.accept();
   await assert.rejects(sent, { code: 'UNCERTAIN', uncertain: true });
