@@ -61,7 +61,7 @@ export type ClientEvents = {
   gap: (gap: Gap, subscription?: Subscription) => void;
   /** What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`. */
   error: (error: NeuroQuantumError) => void;
-  /** What the server's operator sends to this client: any JSON object. */
+  /** A message of a type that this client does not know, such as one that the site's own code sends. */
   message: (message: Record<string, any>) => void;
 };
 
