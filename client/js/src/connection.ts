@@ -148,10 +148,11 @@ export class Connection {
       return;
     }
     this._socket = socket;
-    socket.onerror = () => {}; // onclose follows
+    let cause: unknown; // which browsers do not tell
+    socket.onerror = (event) => (cause = event.error); // onclose follows
     socket.onclose = (event) => {
       this._detach(false);
-      this._ended(event.code, event.reason);
+      this._ended(event.code, event.reason, cause);
     };
     socket.onmessage = (event) => this._frame(String(event.data));
   }

@@ -38,25 +38,36 @@ const site = (port, admin, directives) => `{
 	admin 127.0.0.1:${admin}
 	grace_period 2s
 	skip_install_trust
-	auto_https disable_redirects
+	default_bind 127.0.0.1
 }
-http://127.0.0.1:${port} {
+http://localhost:${port}, http://127.0.0.1:${port} {
 ${directives}
 }
 `;
 
-/** caddy serves directives until the test's end; environment and cwd are the process's. */
-export async function caddy(t, directives, { environment = {}, cwd = root } = {}) {
+/** caddy serves directives until the test's end; environment is the process's. */
+export async function caddy(t, directives, { environment = {} } = {}) {
   const dir = await folder(t);
   const [port, admin] = [await freePort(), await freePort()];
-  await writeFile(join(dir, 'Caddyfile'), site(port, admin, directives));
+  const config = join(dir, 'Caddyfile');
+  await writeFile(config, site(port, admin, directives));
+  return serve(t, config, port, { XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir, ...environment });
+}
+
+/** example serves one of the examples, as its Caddyfile says but for the ports. */
+export async function example(t, name, environment = {}) {
+  const dir = await folder(t);
+  const [port, admin] = [await freePort(), await freePort()];
+  const config = join(root, 'examples', name, 'Caddyfile');
+  return serve(t, config, port, { XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir, PORT: `${port}`, ADMIN_PORT: `${admin}`, ...environment });
+}
+
+async function serve(t, config, port, environment) {
   let running;
   const start = async () => {
-    running = spawn(join(root, 'build', 'caddy'), ['run', '--config', join(dir, 'Caddyfile'), '--adapter', 'caddyfile'], {
-      cwd,
-      env: { ...process.env, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir, ...environment },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    const args = ['run', '--config', config, '--adapter', 'caddyfile'];
+    const env = { ...process.env, ...environment };
+    running = spawn(join(root, 'build', 'caddy'), args, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] });
     let log = '';
     await within(new Promise((done, fail) => {
       running.stderr.on('data', (data) => {
@@ -67,15 +78,15 @@ export async function caddy(t, directives, { environment = {}, cwd = root } = {}
       running.on('exit', (code) => fail(new Error(`Caddy exits with ${code}:\n${log}`)));
     }), 'Caddy serves');
   };
-  const stop = async (signal = 'SIGTERM') => {
+  const stop = async () => {
     if (running.exitCode !== null || running.signalCode !== null) return;
     const ended = once(running, 'exit');
-    running.kill(signal);
+    running.kill('SIGTERM');
     await ended;
   };
-  t.after(() => stop());
+  t.after(stop);
   await start();
-  return { port, start, stop, http: `http://127.0.0.1:${port}`, url: `ws://127.0.0.1:${port}/ws` };
+  return { port, start, stop, http: `http://localhost:${port}`, url: `ws://localhost:${port}/ws` };
 }
 
 /** client makes a client that is closed at the test's end. */

@@ -94,11 +94,11 @@ func change(ctx context.Context, db *sql.DB, rows int) error {
 		return err
 	}
 	var err error
-	switch chance := rand.IntN(10); {
-	case count < rows/2 || count < rows && chance < 3:
+	switch chance := rand.IntN(20); {
+	case count < rows/2 || count < rows+2 && chance < 6:
 		total := float64(rand.IntN(40_000)+500) / 100
 		_, err = db.ExecContext(ctx, insert, pick(customers), pick(items), total)
-	case count > rows || chance < 2:
+	case count > rows+2 || count > rows-2 && chance < 11:
 		_, err = db.ExecContext(ctx, archive)
 	default:
 		_, err = db.ExecContext(ctx, advance)
