@@ -134,8 +134,9 @@ export async function network(t, port) {
   });
   return {
     url: `ws://127.0.0.1:${server.address().port}/ws`,
+    /** How many connections work. */
     get connections() {
-      return pairs.size;
+      return [...pairs].filter(({ silent }) => !silent).length;
     },
     /** Ends all connections, at once or behind so many bytes more. */
     cut(bytes = 0) {
