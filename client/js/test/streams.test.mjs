@@ -60,6 +60,33 @@ test('credit is granted as batches are consumed', async (t) => {
   assert.throws(() => client.query('q', {}, { credits: 0 }), RangeError);
 });
 
+test('credit that is refused is granted again', async (t) => {
+  const { client, peer } = await connected(t);
+  const batches = client.query('q', {}, { credits: 1 }).batches();
+  peer.send(started(await peer.next('stream_query')), batch(0, [0]));
+  await batches.next();
+  const next = batches.next();
+  const { id } = await peer.next('credit');
+  peer.send({ type: 'error', code: 'RATE_LIMITED', message: 'too many messages', id, stream_id: 's1', retry_after_ms: 5 });
+  assert.deepEqual(await peer.next('credit'), { type: 'credit', stream_id: 's1', batches: 1, id });
+  peer.send(batch(1, [1]));
+  assert.deepEqual((await next).value, [1]);
+});
+
+test('a long query takes no place among the requests that wait', async (t) => {
+  const { client, peer } = await connected(t, { maxPending: 100 });
+  const batches = client.query('q', {}, { credits: 1 }).batches();
+  peer.send(started(await peer.next('stream_query')));
+  for (let n = 0; n < 150; n++) {
+    peer.send(batch(n, [n]));
+    await batches.next();
+    if (n) await peer.next('credit'); // which has no answer
+  }
+  const ping = client.ping();
+  peer.send({ type: 'pong', timestamp: 'then', id: (await peer.next('ping')).id });
+  assert.equal(await ping, 'then');
+});
+
 test('leaving the loop, cancel and a signal cancel', async (t) => {
   const { client, peer } = await connected(t);
   const begin = async (options) => {

@@ -95,6 +95,26 @@ test('a cut in the midst of a replay loses nothing', async (t) => {
   assert.deepEqual([got1, got2], [[101, 102], [41, 42, 43, 44, 101, 102]]);
 });
 
+test('what is trimmed of a replay is told only to whom it is missing', async (t) => {
+  const { server, client, peer } = await connected(t);
+  const log = [];
+  const whole = client.subscribe('a', () => {});
+  await peer.subscribe({ epoch: 'one', offset: 100 });
+  const behind = client.subscribe('*', { since: { epoch: 'one', offset: 40 } }, () => {});
+  await peer.subscribe({ epoch: 'one', offset: 100, recovered: true, replayed: 50 });
+  peer.message('b', 41);
+  await settled(client, peer);
+  whole.on('gap', ({ reason }) => log.push(['whole', reason]));
+  behind.on('gap', ({ reason }) => log.push(['behind', reason]));
+  peer.cut();
+  const later = await server.accept();
+  const asked = await later.next('subscribe');
+  for (const channel of ['a', '*']) later.send(confirmation(asked, channel, { epoch: 'one', offset: 100, recovered: true, replayed: 20 }));
+  later.send({ type: 'gap', channel: 'a', before: 60, dropped: null, reason: 'history_trimmed', recoverable: false });
+  await settled(client, later);
+  assert.deepEqual(log, [['behind', 'history_trimmed']]);
+});
+
 test('what cannot be recovered is told', async (t) => {
   const { server, client, peer } = await connected(t);
   const subscription = client.subscribe('a');
