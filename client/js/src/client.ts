@@ -162,8 +162,7 @@ export class Client extends Emitter<ClientEvents> {
     channel: string,
     { limit, since, ...limits }: { limit?: number; since?: Position } & RequestOptions = {},
   ): Promise<History<Data>> {
-    const m = await this._ask({ type: 'history', channel, limit, since }, limits);
-    return fields(m);
+    return fields(await this._ask({ type: 'history', channel, limit, since }, limits));
   }
 
   /** Who is subscribed to a channel. */

@@ -142,12 +142,13 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
       this._streams._add(this);
     } else {
       const details = { streamId: this._streamId, cause: error };
-      this._stop(new NeuroQuantumError('RESUME_FAILED', 'the query cannot be gone on with: ' + error.message, details));
+      this._stop(new NeuroQuantumError('RESUME_FAILED', 'the query cannot go on: ' + error.message, details));
     }
   }
 
   /** @internal */
   _finish(error: unknown): void {
+    if (error && !(error instanceof NeuroQuantumError)) this._waiting = []; // who aborts wants no more
     this._startedAs._reject(error ?? new NeuroQuantumError('CANCELLED', 'the query was cancelled'));
     this._wake?.();
   }

@@ -36,7 +36,7 @@ export class Requests {
   private _timers = new Set<ReturnType<typeof setTimeout>>(); // of retries on this connection
 
   get _full(): boolean {
-    return this._waiting.size >= this._max || this._replies.size >= this._max;
+    return Math.max(this._waiting.size, this._replies.size - this._silent.length) >= this._max;
   }
 
   constructor(private _connection: Connection, private _timeout: number, private _max: number) {}
@@ -156,7 +156,7 @@ export class Requests {
     while (this._queue.length && this._underWay < window && connection._state === 'open' && !connection._leaving && !this._paused) {
       const w = this._queue[0];
       if (!connection._fits(w.text)) {
-        w._error(new NeuroQuantumError('TOO_LARGE', `the server takes ${connection._welcome!.maxMessageBytes} bytes`));
+        w._error(new NeuroQuantumError('TOO_LARGE', 'larger than the server takes'));
         continue;
       }
       this._queue.shift();

@@ -119,10 +119,9 @@ export class Streams {
   }
 
   _down(): void {
-    for (const flow of [...this._flows.keys()]) {
-      this._flows.set(flow, undefined);
-      flow._lost();
-    }
+    const flows = [...this._flows.keys()];
+    for (const flow of flows) this._flows.set(flow, undefined);
+    for (const flow of flows) flow._lost();
   }
 
   _close(error: NeuroQuantumError): void {

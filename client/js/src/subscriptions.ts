@@ -60,12 +60,14 @@ export class Subscriptions {
     this._epoch = epoch;
     this._welcomed = offset;
     this._front = 0;
-    for (const sub of this._all()) {
-      if (!changed || !sub._begun) continue;
+    const subs = [...this._all()]; // those that who is told of a loss adds begin by themselves
+    for (const sub of subs) {
+      const { _begun, _at } = sub;
+      if (!changed || (!_begun && _at === undefined)) continue;
       sub._at = 0; // all that the new hub keeps is news
-      if (sub._begun.offset !== undefined) this._lost(sub, 'epoch_changed');
+      if (!_begun || _begun.offset !== undefined) this._lost(sub, 'epoch_changed');
     }
-    this._begin([...this._all()]);
+    this._begin(subs);
   }
 
   _down(): void {
@@ -112,7 +114,7 @@ export class Subscriptions {
   }
 
   _presence(message: Record<string, any>): void {
-    const event = message.type === 'presence_join' ? 'join' : 'leave';
+    const event = message.type.slice(9); // behind presence_
     for (const sub of this._matching(message.channel)) {
       if (sub._options.presence) sub._emit(event, fields(message.member), message.channel);
     }

@@ -110,8 +110,11 @@ test('leaving the loop, cancel and a signal cancel', async (t) => {
 
   const control = new AbortController();
   const aborted = await begin({ signal: control.signal });
+  const progress = event(aborted, 'progress');
+  peer.send(batch(1, [3]), { type: 'query_progress', stream_id: 's1' });
   const batches = aborted.batches();
   await batches.next();
+  await progress; // the second batch waits
   control.abort(new Error('enough'));
   await peer.next('cancel_query');
   await assert.rejects(batches.next(), /enough/);

@@ -171,6 +171,24 @@ test('a new epoch is told, and all that its hub keeps is news', async (t) => {
   assert.deepEqual([got.at(-1), ahead.position.offset], [4, 4], 'a place that the hub has never been at');
 });
 
+test('a place of an epoch that ended before it was confirmed is not taken for one of the new', async (t) => {
+  const { server, client, peer } = await connected(t);
+  const a = client.subscribe('a', { since: { epoch: 'one', offset: 40 } }, () => {});
+  const gaps = [];
+  a.on('gap', ({ reason }) => {
+    gaps.push(reason);
+    client.subscribe('later', () => {}); // who is told may do what he likes
+  });
+  await peer.next('subscribe');
+  server.state.welcome = { epoch: 'two', offset: 3 };
+  peer.cut();
+  const next = await server.accept();
+  const asked = [await next.next('subscribe'), await next.next('subscribe')];
+  assert.deepEqual(asked.map(({ channels, since }) => [channels[0], since?.offset]), [['later', undefined], ['a', 0]]);
+  await settled(client, next);
+  assert.deepEqual([gaps, next.unread], [['epoch_changed'], []]);
+});
+
 test('history is asked for again only where nothing of it came', async (t) => {
   const { server, client, peer } = await connected(t);
   const [callback, got] = collector();
