@@ -211,8 +211,23 @@ func (a *API) warn(r *http.Request) {
 func (p *pooledHub) api(log *zap.Logger) *api.API {
 	return &api.API{
 		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser, IssueTicket: p.issueTicket, Trace: p.traces.of,
-		Document: apiDocument,
+		Document: apiDocument, Queries: p.queries,
 	}
+}
+
+// queries lists the queries that the hub's clients may run.
+func (p *pooledHub) queries() []api.Query {
+	config := p.env.Config.Load()
+	names := config.Catalog.Names()
+	list := make([]api.Query, 0, len(names))
+	for _, name := range names {
+		q, err := config.Catalog.Lookup(name)
+		if err != nil {
+			continue // cannot be: a catalog does not change
+		}
+		list = append(list, api.Query{Query: q, Watch: p.env.Live.Knows(name), Allow: config.QueryAccess[name]})
+	}
+	return list
 }
 
 // Interface guards.

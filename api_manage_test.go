@@ -171,7 +171,7 @@ func TestAPIMethodsAndPaths(t *testing.T) {
 	for path, allow := range map[string]string{
 		"/publish": "POST", "/channels": "GET, HEAD", "/channels/a": "GET, HEAD", "/channels/a/history": "GET, HEAD",
 		"/channels/a/presence": "GET, HEAD", "/connections": "GET, HEAD", "/connections/a": "DELETE, GET, HEAD", "/users/a": "DELETE",
-		"/streams": "GET, HEAD", "/streams/a": "DELETE", "/stats": "GET, HEAD", "/health": "GET, HEAD", "/openapi.json": "GET, HEAD",
+		"/streams": "GET, HEAD", "/streams/a": "DELETE", "/queries": "GET, HEAD", "/stats": "GET, HEAD", "/health": "GET, HEAD", "/openapi.json": "GET, HEAD",
 	} {
 		for _, method := range []string{"PUT", "PATCH", "OPTIONS", "GET", "POST", "DELETE"} {
 			if strings.Contains(allow, method) {

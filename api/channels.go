@@ -47,6 +47,20 @@ func listChannels(a *API, r *request) (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
+// channelAnswer is a channel with what a list leaves out.
+type channelAnswer struct {
+	hub.ChannelStats
+	Queue *queueAnswer `json:"queue,omitempty"` // absent where no channel block holds the channel any more
+}
+
+// queueAnswer is how many of a channel's messages may wait for each connection, together with those of the channels under the same block,
+// and what happens beyond.
+type queueAnswer struct {
+	Messages int    `json:"messages"`
+	Bytes    int    `json:"bytes"`
+	Policy   string `json:"policy"`
+}
+
 func showChannel(a *API, r *request) (int, any, error) {
 	name, err := r.channel()
 	if err != nil {
@@ -56,7 +70,11 @@ func showChannel(a *API, r *request) (int, any, error) {
 	if !ok {
 		return 0, nil, NotFound("the channel has neither subscribers nor history")
 	}
-	return http.StatusOK, presentable(cs), nil
+	answer := channelAnswer{ChannelStats: presentable(cs)}
+	if rule := a.Hub.Settings().RuleFor(name); rule != nil {
+		answer.Queue = &queueAnswer{rule.Queue.MaxMessages, rule.Queue.MaxBytes, rule.Queue.Policy.String()}
+	}
+	return http.StatusOK, answer, nil
 }
 
 func presentable(cs hub.ChannelStats) hub.ChannelStats {

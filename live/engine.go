@@ -84,6 +84,13 @@ func (e *Engine) Configure(queries map[string]Query) {
 	}
 }
 
+// Knows tells whether a query of this name can be watched.
+func (e *Engine) Knows(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queries[name].Query != nil
+}
+
 // Watch gives the result of a query for one who watches it. The values are those of the query's parameters. The error is a
 // *protocol.Error.
 func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Live, error) {
