@@ -1,0 +1,54 @@
+import { ClientOptions } from './options.js';
+
+/** A token that ends within so many milliseconds is not shown any more. */
+const tooOld = 5_000;
+
+/** What the client shows of itself: a token or a ticket. */
+export class Credentials {
+  private _token?: string | null;
+
+  constructor(private _options: ClientOptions) {
+    if (_options.token !== undefined && _options.ticket) throw new TypeError('give a token or a ticket, not both');
+  }
+
+  /** Whether another one can be had. */
+  get _renewable(): boolean {
+    return typeof this._options.token === 'function' || !!this._options.ticket;
+  }
+
+  /** What the next connection is to show. */
+  async _show(): Promise<{ token?: string | null; ticket?: string }> {
+    if (this._options.ticket) return { ticket: await this._options.ticket() };
+    const end = this._expiry();
+    if (end !== undefined && end < Date.now() + tooOld) this._spoil();
+    this._token ??= await this._fetch();
+    return { token: this._token };
+  }
+
+  /** A new token; undefined where there is none to be had. */
+  async _fetch(): Promise<string | null | undefined> {
+    const { token } = this._options;
+    return typeof token === 'function' ? await token() : token;
+  }
+
+  _use(token: string): void {
+    this._token = token;
+    if (typeof this._options.token !== 'function') this._options.token = token;
+  }
+
+  /** The token was refused or may have been: the next connection shows a new one. */
+  _spoil(): void {
+    if (typeof this._options.token === 'function') this._token = undefined;
+  }
+
+  /** When the token ends by what it says itself, in milliseconds since 1970; undefined where it does not say. */
+  _expiry(): number | undefined {
+    try {
+      const payload = this._token!.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+      const { exp } = JSON.parse(atob(payload));
+      return typeof exp === 'number' ? exp * 1000 : undefined;
+    } catch {
+      return undefined; // no token, or none that can be read
+    }
+  }
+}

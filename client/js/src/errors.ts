@@ -1,0 +1,53 @@
+import { fields, Wire } from './wire.js';
+
+/** What else an error tells; see the properties of {@link NeuroQuantumError}. */
+export interface ErrorDetails {
+  retryAfterMs?: number;
+  channel?: string;
+  streamId?: string;
+  closeCode?: number;
+  uncertain?: boolean;
+  cause?: unknown;
+}
+
+/**
+ * Every error of this client but those of an aborted AbortSignal, which are the signal's reason.
+ *
+ * `code` is the server's (`FORBIDDEN`, `RATE_LIMITED`, …; docs/protocol.md lists them) or one of the client's own:
+ *
+ * - `CLOSED`: the client was closed, or the server said not to come back; `closeCode` says why.
+ * - `TIMEOUT`: no answer within the request's time limit.
+ * - `UNCERTAIN`: a publish was cut off, and sending it again could publish it twice.
+ * - `OVERFLOW`: too many requests wait already (`maxPending`).
+ * - `TOO_LARGE`: the message is larger than the server takes.
+ * - `RESUME_FAILED`: a query was cut off and cannot be gone on with; `cause` is the server's error.
+ * - `CANCELLED`: the server ended a query or watch in order, as an operator may.
+ * - `CONNECT_FAILED`: an attempt to connect failed. The client goes on trying; only the event `error` tells.
+ */
+export class NeuroQuantumError extends Error {
+  /** When the server says that it is worth trying again, in milliseconds from now. */
+  readonly retryAfterMs?: number;
+  /** The channel that is meant. */
+  readonly channel?: string;
+  /** The query stream or watch that is meant. */
+  readonly streamId?: string;
+  /** The WebSocket's close code, with `CLOSED` and `CONNECT_FAILED`. */
+  readonly closeCode?: number;
+  /** True where a publish may have been carried out all the same. */
+  readonly uncertain: boolean;
+
+  constructor(readonly code: string, message: string, details: ErrorDetails = {}) {
+    super(message, { cause: details.cause });
+    this.name = 'NeuroQuantumError';
+    this.retryAfterMs = details.retryAfterMs;
+    this.channel = details.channel;
+    this.streamId = details.streamId;
+    this.closeCode = details.closeCode;
+    this.uncertain = details.uncertain ?? false;
+  }
+}
+
+/** What a message of type `error` says. */
+export function fromWire(message: Wire): NeuroQuantumError {
+  return new NeuroQuantumError(message.code, message.message, fields(message));
+}

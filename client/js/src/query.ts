@@ -1,0 +1,173 @@
+import { Emitter } from './emitter.js';
+import { fromWire, NeuroQuantumError } from './errors.js';
+import { Flow, Progress, Started, Streams } from './stream.js';
+import { fields } from './wire.js';
+
+/** Options of `query`. */
+export interface QueryOptions {
+  /** Rows in a batch. Default: as the server says. */
+  batchSize?: number;
+  /** How many batches may be on their way or wait here; consuming one lets the server send another. Default: 4. */
+  credits?: number;
+  /** Rows as objects, or as arrays in the order of the columns. Default: objects. */
+  format?: 'objects' | 'arrays';
+  /** For SQL of your own: which of the site's sources it runs on. */
+  source?: string;
+  signal?: AbortSignal;
+}
+
+/** How a query ended. */
+export interface Summary {
+  totalRows: number;
+  executionTimeMs: number;
+  batches: number;
+}
+
+export type QueryEvents = {
+  progress: (progress: Progress) => void;
+  /** The query goes on after a reconnect. */
+  resumed: () => void;
+};
+
+/** The result of a query, to be iterated once. Leaving the loop cancels the query. */
+export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> implements AsyncIterable<Row>, Flow {
+  /** Resolves once the query runs. */
+  readonly started: Promise<Started>;
+  /** How it ended; undefined until then, and if it failed. */
+  summary?: Summary;
+
+  private _startedResult!: { resolve: (started: Started) => void; reject: (error: unknown) => void };
+  private _streamId?: string;
+  private _last = -1; // the last batch that came
+  private _resuming = false; // asked to go on, and nothing has come since
+  private _waiting: Row[][] = []; // at most `credits`: no more are granted
+  private _held = 0; // 1 while the consumer is at a batch
+  private _consumed = 0; // batches for which no credit was granted yet
+  private _finished = false;
+  private _failure: unknown;
+  private _wake?: () => void;
+
+  /** @internal */
+  constructor(
+    private _streams: Streams,
+    private _ask: Record<string, unknown>,
+    private _credits: number,
+    private _signal: AbortSignal | undefined,
+  ) {
+    super();
+    this.started = new Promise((resolve, reject) => (this._startedResult = { resolve, reject }));
+    this.started.catch(() => {}); // the iteration throws the same
+    if (_signal?.aborted) this._end(_signal.reason);
+    else {
+      _signal?.addEventListener('abort', this._abort);
+      _streams._add(this);
+    }
+  }
+
+  /** Stops the query; an iteration ends. */
+  cancel(): void {
+    this._abort();
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
+    return this._rows();
+  }
+
+  /** The rows as the batches in which they come. */
+  async *batches(): AsyncGenerator<Row[], void, undefined> {
+    try {
+      for (;;) {
+        while (!this._waiting.length && !this._finished) await new Promise<void>((resolve) => (this._wake = resolve));
+        const batch = this._waiting.shift();
+        if (!batch) break;
+        this._held = 1;
+        yield batch;
+        this._held = 0;
+        this._grant();
+      }
+      if (this._failure !== undefined) throw this._failure;
+    } finally {
+      this.cancel();
+    }
+  }
+
+  private async *_rows(): AsyncGenerator<Row, void, undefined> {
+    for await (const batch of this.batches()) yield* batch;
+  }
+
+  private _abort = () => {
+    this._waiting = [];
+    this._end(this._signal?.reason);
+  };
+
+  /** Grants credit in halves of what there is, so that it costs few messages. */
+  private _grant(): void {
+    if (++this._consumed < this._credits / 2 || this._finished) return;
+    this._streams._credit(this, this._consumed);
+    this._consumed = 0;
+  }
+
+  /** @internal */
+  _request(): Record<string, unknown> {
+    this._consumed = 0;
+    this._resuming = this._streamId !== undefined;
+    const credits = Math.max(0, this._credits - this._waiting.length - this._held);
+    if (!this._resuming) return { ...this._ask, credits };
+    return { type: 'stream_query', resume: { stream_id: this._streamId, batch_number: this._last }, credits };
+  }
+
+  /** @internal */
+  _started(m: Record<string, any>): void {
+    this._streamId = m.stream_id;
+    this._startedResult.resolve(fields(m));
+    if (this._resuming) this._emit('resumed');
+  }
+
+  /** @internal */
+  _message(m: Record<string, any>): void {
+    if (m.type === 'query_batch') {
+      if (m.batch_number !== this._last + 1) {
+        this._end(new NeuroQuantumError('STREAM_ERROR', `batch ${this._last + 1} is missing`, { streamId: m.stream_id }));
+        return;
+      }
+      this._resuming = false;
+      this._last = m.batch_number;
+      this._waiting.push(m.rows);
+      this._wake?.();
+    } else if (m.type === 'query_progress') this._emit('progress', fields(m));
+    else if (m.type === 'query_completed') {
+      this.summary = fields<Summary>(m);
+      this._stop();
+    }
+  }
+
+  /** @internal */
+  _error(m: Record<string, any>): void {
+    const error = fromWire(m);
+    if (!this._resuming) this._stop(error);
+    else if (this._last < 0) {
+      this._streamId = undefined; // nothing had come: begin anew
+      this._streams._remove(this);
+      this._streams._add(this);
+    } else {
+      const details = { streamId: this._streamId, cause: error };
+      this._stop(new NeuroQuantumError('RESUME_FAILED', 'the query cannot be gone on with: ' + error.message, details));
+    }
+  }
+
+  /** @internal */
+  _end(error?: unknown): void {
+    if (this._finished) return;
+    this._streams._remove(this, 'cancel_query');
+    this._stop(error);
+  }
+
+  private _stop(error?: unknown): void {
+    this._finished = true;
+    this._failure = error;
+    this._signal?.removeEventListener('abort', this._abort);
+    this._streams._remove(this);
+    this._startedResult.reject(error ?? new NeuroQuantumError('CANCELLED', 'the query was cancelled'));
+    this._wake?.();
+  }
+}

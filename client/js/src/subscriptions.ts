@@ -1,0 +1,257 @@
+import { Connection } from './connection.js';
+import { fromWire, NeuroQuantumError } from './errors.js';
+import { Position } from './options.js';
+import { Requests } from './requests.js';
+import { Gap, Message, Subscription } from './subscription.js';
+import { fields } from './wire.js';
+
+/** How many names a `subscribe` may have. */
+const chunk = 128;
+
+/**
+ * All subscriptions of a client, what each has been handed over, and how they come back on a new connection.
+ *
+ * A connection brings messages in the order of their offsets, each once, whatever subscriptions it is for. Only where a replay begins,
+ * offsets begin lower again, with messages for who asked for that replay. So the largest offset that came (`front`) is the place of each
+ * subscription but those whose replay is under way; these have a place of their own. A message goes to those who are not yet behind it.
+ */
+export class Subscriptions {
+  private _names = new Map<string, Set<Subscription>>();
+  private _patterns = new Map<string, Set<Subscription>>(); // the part of names that holds wildcards
+  private _behind = new Set<Subscription>(); // confirmed, with a replay under way
+  private _epoch?: string;
+  private _front = 0;
+  private _welcomed = 0; // where the hub was when this connection began
+
+  constructor(
+    private _connection: Connection,
+    private _requests: Requests,
+    private _tell: (gap: Gap, sub?: Subscription) => void,
+  ) {}
+
+  _add(sub: Subscription): void {
+    const set = this._names.get(sub.channel) ?? new Set();
+    this._names.set(sub.channel, set.add(sub));
+    if (sub.channel.includes('*')) this._patterns.set(sub.channel, set);
+    if (this._connection._state === 'open') this._begin([sub]);
+  }
+
+  _remove(sub: Subscription): void {
+    const set = this._names.get(sub.channel);
+    if (!set?.delete(sub)) return;
+    this._behind.delete(sub);
+    const open = this._connection._state === 'open';
+    if (!set.size) {
+      this._names.delete(sub.channel);
+      this._patterns.delete(sub.channel);
+      if (open) this._requests._command({ type: 'unsubscribe', channel: sub.channel });
+    } else if (open && sub._options.presence && !this._attended(sub.channel)) {
+      this._requests._command({ type: 'subscribe', channel: sub.channel });
+    }
+  }
+
+  _position(sub: Subscription): Position | undefined {
+    const offset = sub._level ? Math.max(sub._at!, this._front) : sub._at;
+    return offset === undefined || sub._begun?.offset === undefined ? undefined : { epoch: this._epoch!, offset };
+  }
+
+  _opened(epoch: string, offset: number): void {
+    const changed = this._epoch !== undefined && this._epoch !== epoch;
+    this._epoch = epoch;
+    this._welcomed = offset;
+    this._front = 0;
+    for (const sub of this._all()) {
+      if (!changed || !sub._begun) continue;
+      sub._at = 0; // all that the new hub keeps is news
+      if (sub._begun.offset !== undefined) this._lost(sub, 'epoch_changed');
+    }
+    this._begin([...this._all()]);
+  }
+
+  _down(): void {
+    for (const sub of this._all()) {
+      if (sub._level) sub._at = Math.max(sub._at!, this._front);
+      sub._level = false;
+      sub._confirmedAt = undefined;
+    }
+    this._behind.clear();
+    this._front = 0;
+  }
+
+  _close(error: NeuroQuantumError): void {
+    for (const sub of [...this._all()]) sub._end(error);
+  }
+
+  _message(message: Message): void {
+    const { channel, data, timestamp, offset } = message;
+    const handed: Message = { channel, data, timestamp, offset };
+    for (const sub of this._matching(channel)) {
+      if (sub._ended) continue;
+      if (offset === undefined) sub._unnumbered = true;
+      else if (this._skip(sub, offset)) continue;
+      sub._message(handed);
+    }
+    if (offset === undefined) return;
+    this._front = Math.max(this._front, offset);
+    // What comes behind the place of a confirmation comes behind its replay.
+    for (const sub of this._behind) if (offset > sub._confirmedAt!) this._level(sub, sub._confirmedAt);
+  }
+
+  _gap(gap: Gap): void {
+    const presence = gap.channel.startsWith('$presence/');
+    const channel = presence ? gap.channel.slice(10) : gap.channel;
+    let told = false;
+    for (const sub of this._matching(channel)) {
+      if (presence && !sub._options.presence) continue;
+      if (gap.before! <= sub._at!) continue; // of a replay for others: sub has had what comes behind
+      told = true;
+      sub._gap(gap);
+      this._tell(gap, sub);
+    }
+    if (!told) this._tell(gap);
+  }
+
+  _presence(message: Record<string, any>): void {
+    const event = message.type === 'presence_join' ? 'join' : 'leave';
+    for (const sub of this._matching(message.channel)) {
+      if (sub._options.presence) sub._emit(event, fields(message.member), message.channel);
+    }
+  }
+
+  /** A subscription that the server has ended. */
+  _ended(message: Record<string, any>): void {
+    for (const sub of [...(this._names.get(message.channel) ?? [])]) if (sub._confirmedAt !== undefined) sub._end(fromWire(message));
+  }
+
+  private *_all(): Generator<Subscription> {
+    for (const set of this._names.values()) yield* set;
+  }
+
+  /** Subscribes for those that are new on this connection. */
+  private _begin(subs: Subscription[]): void {
+    for (const sub of subs) {
+      const { since } = sub._options;
+      if (sub._at !== undefined || sub._begun || !since) continue;
+      sub._at = since.epoch === this._epoch ? since.offset : 0;
+      if (since.epoch !== this._epoch) queueMicrotask(() => this._lost(sub, 'epoch_changed')); // once the caller can listen
+    }
+    const back = subs.filter((sub) => sub._at !== undefined);
+    for (let i = 0; i < back.length; i += chunk) this._ask(back.slice(i, i + chunk));
+    const fresh = subs.filter((sub) => sub._at === undefined);
+    for (const presence of [false, true]) {
+      const plain = fresh.filter((sub) => sub._options.history === undefined && this._attended(sub.channel) === presence);
+      for (let i = 0; i < plain.length; i += chunk) this._ask(plain.slice(i, i + chunk));
+    }
+    for (const sub of fresh) if (sub._options.history !== undefined) this._ask([sub]);
+  }
+
+  /**
+   * Sends one `subscribe`. Those who had messages before are resumed by the place of the one that is furthest behind: what others have
+   * already is skipped, and order and once hold for all of them.
+   */
+  private _ask(all: Subscription[]): void {
+    const subs = all.filter((sub) => !sub._ended);
+    if (!subs.length) return;
+    const channels = new Set(subs.map((sub) => sub.channel));
+    const message: Record<string, unknown> = { type: 'subscribe', channels: [...channels] };
+    const attended = [...channels].filter((name) => this._attended(name));
+    const [{ _at, _options }] = subs;
+    if (_at !== undefined) message.since = { epoch: this._epoch, offset: Math.min(...subs.map((sub) => sub._at!)) };
+    else {
+      if (_options.history !== undefined) message.history = _options.history;
+      if (attended.length) message.presence = true;
+    }
+    const each = (channel: string, f: (sub: Subscription) => void) => {
+      for (const sub of subs) if (sub.channel === channel && !sub._ended) f(sub);
+      channels.delete(channel);
+      return !channels.size;
+    };
+    this._requests._command(message, {
+      _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
+      _error: (m) => {
+        if (m.channel) return each(m.channel, (sub) => sub._end(fromWire(m)));
+        if (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL') {
+          this._requests._later(m.retry_after_ms ?? 1000, () => this._ask(subs));
+        } else for (const sub of subs) sub._end(fromWire(m));
+        return true;
+      },
+    });
+    if (_at !== undefined && attended.length) this._attend(attended);
+  }
+
+  /** Asks for presence events of channels that are subscribed to already. */
+  private _attend(channels: string[]): void {
+    this._requests._command(
+      { type: 'subscribe', channels, presence: true },
+      {
+        _answer: () => false,
+        _error: (m) => {
+          for (const sub of [...this._all()]) {
+            if (sub._options.presence && (m.channel ?? sub.channel) === sub.channel) sub._end(fromWire(m));
+          }
+        },
+      },
+    );
+  }
+
+  private _confirm(sub: Subscription, m: Record<string, any>): void {
+    const { offset, recovered, replayed } = m;
+    const again = sub._begun;
+    sub._confirmedAt = offset ?? Math.max(this._front, this._welcomed);
+    sub._left = NaN;
+    // A place that the hub has never been at, such as one of another site: begin where the hub is.
+    if (recovered === false && sub._at! > offset) sub._at = offset;
+    if (sub._at !== undefined && replayed) {
+      sub._left = replayed;
+      this._behind.add(sub);
+    } else if (sub._at === undefined && sub._options.history) {
+      // Where nothing of the history had come yet, it is asked for again; see skip.
+      this._behind.add(sub);
+    } else this._level(sub, sub._confirmedAt!);
+    sub._begun = { offset: sub._at === undefined && again ? again.offset : offset };
+    sub._again = !!again;
+    if (again && sub._options.presence) this._lost(sub, 'connection', '$presence/' + sub.channel);
+    if (recovered !== undefined) {
+      sub._emit('recovered', { recovered, replayed });
+      if (!recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
+      else if (sub._unnumbered) this._lost(sub, 'connection');
+    }
+    sub._readyResult.resolve();
+  }
+
+  /** Those that are confirmed and match, as they are now. */
+  private _matching(channel: string): Subscription[] {
+    const found = [...(this._names.get(channel) ?? [])];
+    for (const set of this._patterns.values()) for (const sub of set) if (sub._matches(channel)) found.push(sub);
+    return found.filter((sub) => sub._confirmedAt !== undefined);
+  }
+
+  /** Notes that sub is handed the message of this offset; true if it has it already. */
+  private _skip(sub: Subscription, offset: number): boolean {
+    if (sub._at !== undefined && offset <= sub._at) return true;
+    if (sub._at === undefined && sub._again && offset > sub._begun!.offset!) {
+      // History was asked for once more, and has nothing from before the cut: there may have been more than was asked for.
+      this._lost(sub, 'not_recovered');
+    }
+    sub._at = offset;
+    if (--sub._left === 0) this._level(sub);
+    return false;
+  }
+
+  /** Nothing of its replay is still to come; all up to `at` has come. */
+  private _level(sub: Subscription, at = 0): void {
+    this._behind.delete(sub);
+    sub._level = true;
+    sub._at = Math.max(sub._at ?? 0, at);
+  }
+
+  private _attended(channel: string): boolean {
+    return [...(this._names.get(channel) ?? [])].some((sub) => sub._options.presence);
+  }
+
+  private _lost(sub: Subscription, reason: string, channel = sub.channel): void {
+    const gap: Gap = { channel, reason, dropped: null, recoverable: false };
+    sub._gap(gap);
+    this._tell(gap, sub);
+  }
+}

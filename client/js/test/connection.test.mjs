@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
+import { Client } from '../dist/neuroquantum-ws.js';
+import { event, fake, tokenUntil, within } from './fake.mjs';
+
+test('a client connects when it is first needed', async (t) => {
+  const server = await fake(t);
+  const client = server.client();
+  assert.equal(client.state, 'idle');
+  const states = [];
+  client.on('state', (state) => states.push(state));
+  client.subscribe('a', () => {});
+  const peer = await server.accept();
+  assert.deepEqual(peer.offered, ['neuroquantum.v1.ndjson', 'neuroquantum.v1']);
+  await client.connect();
+  assert.deepEqual(states, ['connecting', 'open']);
+  assert.equal(client.welcome.maxMessageBytes, 65_536);
+});
+
+test('after a close code the client comes back or not, as the protocol says', async (t) => {
+  for (const [code, back] of [
+    [1000, true], [1002, false], [1003, false], [1007, false], [1008, false], [1009, false], [1011, true], [1012, true],
+    [4000, true], [4001, false], [4003, false], [4008, true], [4029, true], [4100, false],
+  ]) {
+    await t.test(`${code}`, async (t) => {
+      const server = await fake(t);
+      const client = server.client({ token: 'a.b.c' });
+      await client.connect();
+      const peer = await server.accept();
+      const subscription = client.subscribe('a', () => {});
+      await peer.subscribe();
+      const told = event(client, 'state', (state) => state === (back ? 'waiting' : 'closed'));
+      peer.socket.close(code, 'because');
+      const [, { error }] = await told;
+      assert.equal(error.closeCode, code);
+      if (back) {
+        await server.accept();
+        await client.connect();
+      } else {
+        assert.equal(error.code, 'CLOSED');
+        assert.equal(error.message, 'because');
+        await assert.rejects(client.publish('a', 1), { code: 'CLOSED' });
+        assert.throws(() => client.subscribe('a'), { code: 'CLOSED' });
+        await assert.rejects(subscription[Symbol.asyncIterator]().next(), { code: 'CLOSED', closeCode: code });
+        const again = client.connect(); // the application may ask for it
+        await server.accept();
+        await again;
+      }
+    });
+  }
+});
+
+test('reconnect says when to come back, also after 4100', async (t) => {
+  for (const code of [1001, 4100]) {
+    const server = await fake(t);
+    const client = server.client({ backoff: { min: 60_000, max: 60_000 } });
+    await client.connect();
+    const peer = await server.accept();
+    const told = event(client, 'state', (state) => state === 'waiting');
+    peer.send({ type: 'reconnect', after_ms: 200, reason: 'the server is going away' });
+    peer.socket.close(code);
+    const [, { delay }] = await told;
+    assert.ok(delay > 0 && delay <= 200, `${delay}`);
+    await server.accept();
+  }
+});
+
+test('waiting grows, at random and within bounds', async (t) => {
+  const server = await fake(t, { refuse: () => true });
+  const delays = [];
+  const client = server.client({ backoff: { min: 4, max: 32 } });
+  client.connect();
+  await within(new Promise((done) => client.on('state', (state, { delay }) => {
+    if (state === 'waiting' && delays.push(delay) === 30) done();
+  })), '30 attempts');
+  delays.forEach((delay, n) => assert.ok(delay >= 0 && delay <= Math.min(32, 4 * 2 ** n), `attempt ${n}: ${delay}`));
+  assert.ok(new Set(delays).size > 20, 'they differ');
+  assert.ok(Math.max(...delays) > 8, 'they grow');
+});
+
+test('the network coming back ends the waiting, but not what the server asked for', async (t) => {
+  const listeners = new Set();
+  globalThis.addEventListener = (name, f) => name === 'online' && listeners.add(f);
+  globalThis.removeEventListener = (name, f) => listeners.delete(f);
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+  });
+  const server = await fake(t);
+  const client = server.client({ backoff: { min: 1e9, max: 1e9 } });
+  await client.connect();
+  const waiting = event(client, 'state', (state) => state === 'waiting');
+  (await server.accept()).cut();
+  await waiting;
+  for (const f of listeners) f();
+  const peer = await server.accept();
+  await client.connect();
+
+  peer.send({ type: 'reconnect', after_ms: 1e9, reason: '' });
+  const again = event(client, 'state', (state) => state === 'waiting');
+  peer.socket.close(1001);
+  await again;
+  for (const f of listeners) f();
+  assert.equal(client.state, 'waiting');
+  client.close();
+  assert.equal(listeners.size, 0);
+});
+
+test('a silent server is asked for a sign of life, and given up without one', async (t) => {
+  const server = await fake(t, { welcome: { heartbeat_interval_ms: 30 } });
+  const client = server.client({ heartbeat: { timeout: 30 } });
+  await client.connect();
+  const peer = await server.accept();
+  for (let i = 0; i < 3; i++) {
+    await peer.next('ping');
+    peer.send({ type: 'pong', timestamp: '' });
+  }
+  assert.equal(client.state, 'open');
+  const [, { error }] = await event(client, 'state', (state) => state === 'waiting');
+  assert.equal(error.closeCode, 1006);
+  assert.equal(await within(peer.closed, 'the old connection ends'), 1006);
+  await server.accept();
+});
+
+test('a server that does not welcome is given up', async (t) => {
+  const server = await fake(t, { welcome: false });
+  const client = server.client({ connectTimeout: 50 });
+  client.connect();
+  await server.accept();
+  await server.accept();
+  server.state.welcome = {};
+  await client.connect();
+});
+
+test('without ndjson each frame holds one message', async (t) => {
+  const server = await fake(t);
+  for (const ndjson of [true, false]) {
+    const client = server.client({ ndjson });
+    await client.connect();
+    const peer = await server.accept();
+    assert.equal(peer.offered.includes('neuroquantum.v1.ndjson'), ndjson);
+    for (let i = 0; i < 10; i++) client.publish('a', i).catch(() => {});
+    for (let i = 0; i < 10; i++) assert.equal((await peer.next('publish')).data, i);
+    assert.equal(peer.frames.length, ndjson ? 1 : 10);
+    client.close();
+  }
+});
+
+test('a frame may bring several messages, and takes no more than the server does', async (t) => {
+  const server = await fake(t, { welcome: { max_message_bytes: 600 } });
+  const client = server.client();
+  await client.connect();
+  const peer = await server.accept();
+  const sent = Array.from({ length: 10 }, (_, i) => client.publish('a', 'é'.repeat(50 + i)));
+  const answers = [];
+  for (let i = 0; i < 10; i++) answers.push({ type: 'published', id: (await peer.next('publish')).id, channel: 'a', offset: i, epoch: 'one' });
+  assert.ok(peer.frames.length < 10 && peer.frames.every((frame) => Buffer.byteLength(frame) <= 600));
+  peer.socket.send(answers.map((m) => JSON.stringify(m)).join('\n') + '\n');
+  assert.deepEqual((await Promise.all(sent)).map((m) => m.offset), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  await assert.rejects(client.publish('a', 'é'.repeat(300)), { code: 'TOO_LARGE' });
+  assert.equal(client.state, 'open');
+});
+
+test('what is not JSON ends the connection, as something was lost', async (t) => {
+  const server = await fake(t);
+  const client = server.client();
+  await client.connect();
+  (await server.accept()).socket.send('{"type":');
+  await server.accept();
+});
+
+test('a URL or token that cannot be one is given up at once', async () => {
+  for (const [url, options] of [['nonsense', {}], ['ws://127.0.0.1:1/', { token: 'not a token' }]]) {
+    const client = new Client(url, { WebSocket, ...options });
+    await assert.rejects(client.connect(), (error) => {
+      assert.equal(error.code, 'CLOSED');
+      assert.ok(!error.message.includes('not a token'));
+      return true;
+    });
+    assert.equal(client.state, 'closed');
+  }
+});
+
+test('a token is shown as a subprotocol, and got anew when an attempt fails', async (t) => {
+  let known = 'old';
+  const server = await fake(t, { refuse: ({ req }) => !req.headers['sec-websocket-protocol'].includes(`bearer.${known}`) });
+  const tokens = ['old', 'expired', 'new'];
+  const client = server.client({ token: async () => tokens.shift() });
+  await client.connect();
+  const peer = await server.accept();
+  assert.deepEqual(peer.offered, ['neuroquantum.v1.ndjson', 'neuroquantum.v1', 'bearer.old']);
+
+  peer.cut(); // the token is still good
+  const second = await server.accept();
+  assert.equal(tokens.length, 2);
+  known = 'new';
+  second.cut();
+  const third = await server.accept();
+  assert.ok(third.offered.includes('bearer.new'));
+  assert.equal(tokens.length, 0);
+});
+
+test('after 4001 another token is shown', async (t) => {
+  const server = await fake(t);
+  let n = 0;
+  const client = server.client({ token: () => `t${n++}` });
+  await client.connect();
+  (await server.accept()).socket.close(4001);
+  assert.ok((await server.accept()).offered.includes('bearer.t1'));
+});
+
+test('a failing source of tokens is told and tried again', async (t) => {
+  const server = await fake(t);
+  let calls = 0;
+  const client = server.client({
+    token: () => {
+      if (calls++ < 3) throw new Error('no network');
+      return null;
+    },
+  });
+  const errors = [];
+  client.on('error', (error) => errors.push(error.cause.message));
+  await client.connect();
+  assert.deepEqual(errors, Array(3).fill('no network'));
+  assert.ok(!(await server.accept()).offered.some((entry) => entry.startsWith('bearer.')), 'anonymous');
+});
+
+test('a ticket is got for each connection', async (t) => {
+  const server = await fake(t);
+  let n = 0;
+  const client = server.client({ ticket: async () => `t&${n++}` });
+  await client.connect();
+  const peer = await server.accept();
+  assert.equal(peer.url, '/ws?ticket=t%260');
+  peer.cut();
+  assert.equal((await server.accept()).url, '/ws?ticket=t%261');
+  assert.throws(() => server.client({ ticket: () => '', token: '' }), TypeError);
+});
+
+test('a token is renewed before it expires', async (t) => {
+  const server = await fake(t);
+  let n = 0;
+  // The server's clock is an hour ahead: what counts is its time.
+  const serverNow = () => Date.now() + 3_600_000;
+  server.state.welcome = { server_time: new Date(serverNow()).toISOString() };
+  const client = server.client({ token: () => (n++ ? `renewed${n}` : tokenUntil(serverNow() + 1200)) });
+  const errors = [];
+  client.on('error', (error) => errors.push(error.code));
+  await client.connect();
+  const peer = await server.accept();
+  const first = await peer.next('authenticate');
+  assert.equal(first.token, 'renewed2');
+  peer.send({ type: 'error', code: 'UNAUTHENTICATED', message: 'not now', id: first.id, retry_after_ms: 10 });
+  const second = await peer.next('authenticate');
+  assert.deepEqual(errors, ['UNAUTHENTICATED']);
+  peer.send({ type: 'authenticated', id: second.id, user: 'ann', expires_at: new Date(serverNow() + 1200).toISOString() });
+  const third = await peer.next('authenticate');
+  peer.send({ type: 'authenticated', id: third.id, user: 'ann' });
+  await client.ping({ timeout: 1 }).catch(() => {});
+  peer.cut();
+  assert.ok((await server.accept()).offered.includes(`bearer.${third.token}`), 'what was renewed is shown again');
+});
+
+test('authenticate shows a token now and later', async (t) => {
+  const server = await fake(t);
+  const client = server.client();
+  await client.connect();
+  const peer = await server.accept();
+  const done = client.authenticate('first');
+  peer.send({ type: 'authenticated', id: (await peer.next('authenticate')).id, user: 'ann', expires_at: '2100-01-01T00:00:00.000Z' });
+  assert.deepEqual(await done, { user: 'ann', expiresAt: '2100-01-01T00:00:00.000Z' });
+  const refused = client.authenticate('second');
+  peer.send({ type: 'error', code: 'UNAUTHENTICATED', message: 'the token has expired', id: (await peer.next('authenticate')).id });
+  await assert.rejects(refused, { code: 'UNAUTHENTICATED', message: 'the token has expired' });
+  peer.cut();
+  assert.ok((await server.accept()).offered.includes('bearer.first'));
+});
+
+test('close ends everything', async (t) => {
+  const server = await fake(t);
+  const client = server.client();
+  await client.connect();
+  const peer = await server.accept();
+  const subscription = client.subscribe('a');
+  await peer.subscribe();
+  const next = subscription[Symbol.asyncIterator]().next();
+  const query = client.query('q').batches().next();
+  const watch = client.watch('w');
+  const published = client.publish('a', 1);
+  client.close();
+  for (const promise of [next, query, watch.ready, published]) await assert.rejects(promise, { code: 'CLOSED' });
+  assert.equal(await within(peer.closed, 'the connection ends'), 1000);
+  assert.equal(client.state, 'closed');
+});
