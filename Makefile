@@ -13,7 +13,7 @@ FUZZTIME      ?= 30s
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit xcaddy smoke browser postgres fuzz bench microbench demo clean
+.PHONY: run build test vet lint unit console xcaddy smoke browser postgres fuzz bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -21,7 +21,7 @@ build:
 run: build
 	./build/caddy run --config xcaddy.Caddyfile
 
-test: vet lint unit xcaddy smoke
+test: vet lint unit console xcaddy smoke
 
 vet:
 	go vet ./...
@@ -32,12 +32,16 @@ lint:
 unit: postgres
 	CGO_ENABLED=1 go test -race -timeout 15m ./...
 
+# The console's page is committed as `npm run build` makes it of its sources: this fails where it is not.
+console:
+	cd console && npm ci --no-audit --no-fund && npm run check
+
 # Without -trimpath, so that what `make build` and the lint have compiled is not compiled again.
 xcaddy:
 	XCADDY_GO_BUILD_FLAGS="-ldflags=-w" $(TOOL) xcaddy build $(CADDY_VERSION) --with $(MODULE)@v0.0.0=. --output build/caddy-xcaddy
 
 smoke: browser
-	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
+	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node console.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
 
 # The demo page and WebSocket over HTTP/2 are tried in Debian's Chromium.
 browser:
@@ -80,4 +84,4 @@ demo:
 	go run ./demo/gen
 
 clean:
-	rm -rf build test/smoke/node_modules
+	rm -rf build test/smoke/node_modules console/node_modules

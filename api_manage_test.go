@@ -44,7 +44,7 @@ func TestAPIConnections(t *testing.T) {
 			t.Errorf("in pages of %d: %v, want %v", limit, got, ids)
 		}
 	}
-	for query, n := range map[string]int{"user=ann": 2, "user=bob": 1, "user=": 1, "user=nobody": 0} {
+	for query, n := range map[string]int{"user=ann": 2, "user=bob": 1, "user=": 1, "user=nobody": 0, "id=" + ids[2]: 1, "id=x": 0, "id=" + ann.Welcome.Text("connection_id") + "&user=bob": 0} {
 		if a := api.get("/connections?" + query).want(200); len(a.items("connections")) != n {
 			t.Errorf("%s: %s", query, a.text)
 		}

@@ -41,12 +41,12 @@ func TestAPIQueries(t *testing.T) {
 		}`))
 	api := s.api("/rt")
 	want := `{"queries":[` +
-		`{"name":"all","source":"demo","params":[],"total":"none","watch":true,"allow":["anyone"]},` +
-		`{"name":"closed","source":"demo","params":[],"total":"none","watch":false,"allow":[]},` +
+		`{"name":"all","source":"demo","params":[],"total":"none","watch":{"key":["id"],"max_rows":10000},"allow":["anyone"]},` +
+		`{"name":"closed","source":"demo","params":[],"total":"none","allow":[]},` +
 		`{"name":"readings","source":"demo","params":[` +
 		`{"name":"sensor","type":"text","required":true,"enum":["seattle/wind","seattle/temp_max"],"max_length":64},` +
 		`{"name":"after","type":"integer","required":false,"default":"5","min":"0","max":"20000"}` +
-		`],"total":"estimate","watch":false,"allow":["authenticated","role:analyst"]}]}` + "\n"
+		`],"total":"estimate","allow":["authenticated","role:analyst"]}]}` + "\n"
 	if a := api.get("/queries").want(200); a.text != want {
 		t.Errorf("got %s\nwant %s", a.text, want)
 	}
@@ -79,7 +79,7 @@ func TestAPIChannelQueue(t *testing.T) {
 			t.Errorf("%s: got %s", path, a.text)
 		}
 	}
-	if a := api.get("/channels").want(200); strings.Contains(a.text, "queue") {
+	if a := api.get("/channels").want(200); !strings.Contains(a.text, `"policy":"conflate"`) || !strings.Contains(a.text, `"policy":"drop_newest"`) {
 		t.Errorf("got %s", a.text)
 	}
 }

@@ -83,7 +83,7 @@ func TestOpenAPIParameters(t *testing.T) {
 				known[parameter["name"].(string)] = true
 			}
 		}
-		for _, parameter := range []string{"pattern", "limit", "cursor", "user", "epoch", "offset", "reconnect_after_ms", "x"} {
+		for _, parameter := range []string{"pattern", "limit", "cursor", "user", "id", "epoch", "offset", "reconnect_after_ms", "x"} {
 			a := request(t, method, s.api("/rt").base+path+"?"+parameter+"=1", "", nil)
 			if refused := strings.Contains(a.Text("detail"), "there is no parameter"); refused == known[parameter] {
 				t.Errorf("%s: %s: %s", name, parameter, a.text)

@@ -78,7 +78,7 @@ var routes = []route{
 	{"channels/{name}", map[string]operation{http.MethodGet: {showChannel, nil}}},
 	{"channels/{name}/history", map[string]operation{http.MethodGet: {showHistory, []string{"limit", "epoch", "offset"}}}},
 	{"channels/{name}/presence", map[string]operation{http.MethodGet: {showPresence, nil}}},
-	{"connections", map[string]operation{http.MethodGet: {listConnections, []string{"user", "limit", "cursor"}}}},
+	{"connections", map[string]operation{http.MethodGet: {listConnections, []string{"user", "id", "limit", "cursor"}}}},
 	{"connections/{id}", map[string]operation{
 		http.MethodGet:    {showConnection, nil},
 		http.MethodDelete: {closeConnection, []string{"reconnect_after_ms"}},

@@ -10,8 +10,14 @@ import (
 // Query is a query that clients may run, as it is told to operators: without its statement.
 type Query struct {
 	*stream.Query
-	Watch bool         // it can be watched
+	Watch *QueryWatch  // nil where it cannot be watched
 	Allow access.Terms // who may run it
+}
+
+// QueryWatch is how a query is watched.
+type QueryWatch struct {
+	Key     []string `json:"key"`      // the columns that tell the result's rows apart
+	MaxRows int      `json:"max_rows"` // of the result
 }
 
 type queriesAnswer struct {
@@ -24,7 +30,7 @@ type queryAnswer struct {
 	Source string           `json:"source"`
 	Params []paramAnswer    `json:"params"` // that clients give, as the statement has them
 	Total  stream.TotalMode `json:"total"`
-	Watch  bool             `json:"watch"`
+	Watch  *QueryWatch      `json:"watch,omitempty"`
 	Allow  []access.Term    `json:"allow"`
 }
 

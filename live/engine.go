@@ -84,11 +84,12 @@ func (e *Engine) Configure(queries map[string]Query) {
 	}
 }
 
-// Knows tells whether a query of this name can be watched.
-func (e *Engine) Knows(name string) bool {
+// Lookup tells how a query is watched; false where it cannot be.
+func (e *Engine) Lookup(name string) (Watch, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.queries[name].Query != nil
+	q := e.queries[name]
+	return q.Watch.WithDefaults(), q.Query != nil
 }
 
 // Watch gives the result of a query for one who watches it. The values are those of the query's parameters. The error is a
