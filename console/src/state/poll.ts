@@ -1,10 +1,13 @@
 import { signal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
+import { APIError } from './api.js';
 
 /** Asks again and again, one request at a time, and not while nobody sees the page. */
 export class Poll<T> {
   readonly data = signal<T | undefined>(undefined);
   readonly error = signal<string | undefined>(undefined);
+  /** What was asked for is not there, or no more; it is not asked for again. */
+  gone = false;
   private controller?: AbortController;
   private timer?: ReturnType<typeof setTimeout>;
 
@@ -28,7 +31,7 @@ export class Poll<T> {
 
   private seen = (): void => {
     if (document.hidden) this.pause();
-    else this.refresh();
+    else if (!this.gone) this.refresh();
   };
 
   private pause(): void {
@@ -47,9 +50,11 @@ export class Poll<T> {
       this.error.value = undefined;
     } catch (error) {
       if (controller.signal.aborted) return;
+      this.gone = error instanceof APIError && error.status === 404;
       this.error.value = (error as Error).message;
+      if (this.gone) return;
     }
-    this.timer = setTimeout(() => void this.ask(), this.every);
+    if (!document.hidden) this.timer = setTimeout(() => void this.ask(), this.every);
   }
 }
 

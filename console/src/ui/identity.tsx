@@ -15,7 +15,7 @@ export function IdentityButton() {
     <>
       <button type="button" onClick={() => dialog.current?.showModal()} data-testid="identity" title={trouble.value}>
         <span class={`pill dot ${tone}`} data-testid="client-state">{states[state.value]}</span>
-        {user ?? 'Anonymous'}
+        {state.value === 'open' ? user ?? 'anonymous' : 'Connect as…'}
       </button>
       <Dialog title="Connect as" dialog={dialog}><Choice done={() => dialog.current?.close()} /></Dialog>
     </>

@@ -1,5 +1,5 @@
 import { useSignal, type Signal } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { api, type Connection } from '../state/api.js';
 import { welcome } from '../state/client.js';
 import { usePoll } from '../state/poll.js';
@@ -19,6 +19,7 @@ export function Connections() {
   const page = list.data.value;
   return (
     <div class="view">
+      {chosen && <Detail id={chosen} key={chosen} />}
       <section class="panel" aria-labelledby="list-title">
         <header>
           <h2 id="list-title">Open connections</h2>
@@ -30,7 +31,6 @@ export function Connections() {
         {page && (page.entries.length === 0 ? <p class="empty">Nobody is here.</p> : <Table connections={page.entries} chosen={chosen} refresh={list.refresh} />)}
         <Pager cursors={cursors} next={page?.cursor} />
       </section>
-      {chosen && <Detail id={chosen} key={chosen} />}
     </div>
   );
 }
@@ -115,13 +115,18 @@ export function Disconnect({ connection, done }: { connection: Connection; done:
 function Detail({ id }: { id: string }) {
   const poll = usePoll((signal) => api.connection(id, signal), 1_000, [id]);
   const c = poll.data.value;
+  const box = useRef<HTMLElement>(null);
+  useEffect(() => {
+    box.current!.scrollIntoView({ block: 'nearest' });
+    box.current!.focus({ preventScroll: true });
+  }, []);
   return (
-    <section class="panel" aria-labelledby="detail-title" data-testid="connection-detail">
+    <section class="panel stack" aria-labelledby="detail-title" data-testid="connection-detail" ref={box} tabIndex={-1}>
       <header>
         <h2 id="detail-title">Connection <code>{brief(id)}</code></h2>
         <button type="button" class="small" onClick={() => replaceArgs({})}>Close</button>
       </header>
-      {poll.error.value && <p class="notice warn" role="status">{poll.error.value}</p>}
+      {poll.error.value && <p class="notice warn" role="status">{poll.gone ? 'This connection has ended.' : poll.error.value}</p>}
       {c && (
         <div class="pair">
           <dl class="facts">

@@ -81,7 +81,7 @@ export function FlowControl() {
             size.value = i;
             if (now) now.publisher.size = value;
           }} />
-          <Slider label="Slow reader reads" places={speeds} at={speed.value} text={speedText} testid="flow-speed" set={(i, value) => {
+          <Slider label="Slow reader" places={speeds} at={speed.value} text={speedText} testid="flow-speed" set={(i, value) => {
             speed.value = i;
             now?.slow.sleep(delayOf(value));
           }} />

@@ -35,7 +35,7 @@ export function Lane({ name, reader, queue, note, testid }: { name: string; read
           <h3>Queue in the server</h3>
           <b data-testid={`${testid}-queued`}>{count(waiting)}</b>
           <Bar fill={fill} label={`Queue of the ${name.toLowerCase()}`} tone={fill > 0.9 ? 'bad' : fill > 0.7 ? 'warn' : ''} />
-          <span>{queue && `of ${count(queue.messages)} · `}{bytes(server?.bytes_queued ?? 0)}</span>
+          <span>{queue && `of ${count(queue.messages)} · `}{bytes(server?.bytes_queued ?? 0)}{queue && ` of ${bytes(queue.bytes)}`}</span>
         </li>
         <li class="stage">
           <h3>Network and browser</h3>
