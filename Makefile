@@ -13,7 +13,7 @@ FUZZTIME      ?= 30s
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit console xcaddy smoke browser postgres fuzz bench microbench demo clean
+.PHONY: run build test vet lint unit console xcaddy smoke clients browser postgres fuzz bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -21,7 +21,7 @@ build:
 run: build
 	./build/caddy run --config xcaddy.Caddyfile
 
-test: vet lint unit console xcaddy smoke
+test: vet lint unit console xcaddy smoke clients
 
 vet:
 	go vet ./...
@@ -42,6 +42,11 @@ xcaddy:
 
 smoke: browser
 	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node console.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
+
+# The TypeScript client, against Caddy, in Node and in a browser, and the examples.
+clients: build browser
+	cd client/js && npm ci --no-audit --no-fund && npm run check && npm run typecheck && npm run build && npm test && npm run size && \
+		npm pack --dry-run
 
 # The demo page and WebSocket over HTTP/2 are tried in Debian's Chromium.
 browser:
@@ -84,4 +89,4 @@ demo:
 	go run ./demo/gen
 
 clean:
-	rm -rf build test/smoke/node_modules console/node_modules
+	rm -rf build test/smoke/node_modules client/js/node_modules console/node_modules

@@ -1,5 +1,6 @@
 import { Connection, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
+import { Deferred } from './deferred.js';
 import { Emitter } from './emitter.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { ClientOptions, Position, RequestOptions } from './options.js';
@@ -61,7 +62,7 @@ export type ClientEvents = {
   gap: (gap: Gap, subscription?: Subscription) => void;
   /** What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`. */
   error: (error: NeuroQuantumError) => void;
-  /** What the server's operator sends to this client: any JSON object. */
+  /** A message of a type that this client does not know, such as one that the site's own code sends. */
   message: (message: Record<string, any>) => void;
 };
 
@@ -105,21 +106,19 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Connects, if that has not happened yet. Resolves once connected, however many attempts it takes; rejects if that is given up. */
   connect(): Promise<void> {
-    const opened = new Promise<void>((resolve, reject) => {
-      const off = this.on('state', (state, { error }) => {
-        if (state === 'open') resolve();
-        else if (state === 'closed') reject(error ?? new NeuroQuantumError('CLOSED', 'the client was closed'));
-        else return;
-        off();
-      });
-      this._connection._connect();
-      if (this.state === 'open') {
-        off();
-        resolve();
-      }
+    const opened = new Deferred();
+    const off = this.on('state', (state, { error }) => {
+      if (state === 'open') opened._resolve();
+      else if (state === 'closed') opened._reject(error ?? closed());
+      else return;
+      off();
     });
-    opened.catch(() => {}); // also told by the state
-    return opened;
+    this._connection._connect();
+    if (this.state === 'open') {
+      off();
+      opened._resolve();
+    }
+    return opened._promise;
   }
 
   /** Ends everything: subscriptions, queries and watches end, requests that wait reject with `CLOSED`. */
@@ -211,7 +210,7 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   private _start(): void {
-    if (this.state === 'closed') throw new NeuroQuantumError('CLOSED', 'the client is closed');
+    if (this.state === 'closed') throw closed();
     this._connection._connect();
   }
 
@@ -245,7 +244,7 @@ export class Client extends Emitter<ClientEvents> {
 
   private _changed(state: State, detail: StateDetail): void {
     if (state === 'closed') {
-      const error = detail.error ?? new NeuroQuantumError('CLOSED', 'the client was closed');
+      const error = detail.error ?? closed();
       this._requests._close(error);
       this._subscriptions._close(error);
       this._streams._close(error);
@@ -270,4 +269,8 @@ function random(): Uint32Array {
   const numbers = new Uint32Array(4);
   if (globalThis.crypto) return crypto.getRandomValues(numbers);
   return numbers.map(() => Math.random() * 2 ** 32); // Node 18
+}
+
+function closed(): NeuroQuantumError {
+  return new NeuroQuantumError('CLOSED', 'the client was closed');
 }

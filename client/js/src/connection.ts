@@ -121,7 +121,7 @@ export class Connection {
 
   private async _open(): Promise<void> {
     const generation = ++this._generation;
-    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop('the connection took too long to be made'));
+    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop('connecting took too long'));
     this._enter('connecting');
     try {
       const { token, ticket } = await this._credentials._show();
@@ -144,14 +144,15 @@ export class Connection {
       socket = new (this._options.WebSocket ?? WebSocket)(url.href, protocols);
     } catch (cause) {
       // A URL or a token that cannot be one: trying again would not help.
-      this._close(new NeuroQuantumError('CLOSED', 'a WebSocket cannot be made with this URL or token', { cause }));
+      this._close(new NeuroQuantumError('CLOSED', 'this URL or token cannot be used', { cause }));
       return;
     }
     this._socket = socket;
-    socket.onerror = () => {}; // onclose follows
+    let cause: unknown; // which browsers do not tell
+    socket.onerror = (event) => (cause = event.error); // onclose follows
     socket.onclose = (event) => {
       this._detach(false);
-      this._ended(event.code, event.reason);
+      this._ended(event.code, event.reason, cause);
     };
     socket.onmessage = (event) => this._frame(String(event.data));
   }
@@ -171,7 +172,7 @@ export class Connection {
       message = JSON.parse(line);
     } catch {
       // What it said is lost: a new connection recovers it.
-      this._drop('the server sent what is not JSON');
+      this._drop('the server sent no JSON');
       return;
     }
     if (message.type === 'welcome') this._welcomed(fields(message));
@@ -258,7 +259,7 @@ export class Connection {
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
     if (final.has(closeCode) || refused || away) {
-      this._close(new NeuroQuantumError('CLOSED', reason || 'the server closed the connection for good', { closeCode }));
+      this._close(new NeuroQuantumError('CLOSED', reason || 'closed by the server', { closeCode }));
       return;
     }
     const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });

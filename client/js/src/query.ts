@@ -1,7 +1,7 @@
-import { Emitter } from './emitter.js';
+import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
-import { Flow, Progress, Started, Streams } from './stream.js';
-import { fields } from './wire.js';
+import { Progress, Started, Stream, Streams } from './stream.js';
+import { fields, Wire } from './wire.js';
 
 /** Options of `query`. */
 export interface QueryOptions {
@@ -30,43 +30,39 @@ export type QueryEvents = {
 };
 
 /** The result of a query, to be iterated once. Leaving the loop cancels the query. */
-export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> implements AsyncIterable<Row>, Flow {
-  /** Resolves once the query runs. */
-  readonly started: Promise<Started>;
+export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implements AsyncIterable<Row> {
   /** How it ended; undefined until then, and if it failed. */
   summary?: Summary;
 
-  private _startedResult!: { resolve: (started: Started) => void; reject: (error: unknown) => void };
+  private _startedAs = new Deferred<Started>();
   private _streamId?: string;
   private _last = -1; // the last batch that came
   private _resuming = false; // asked to go on, and nothing has come since
   private _waiting: Row[][] = []; // at most `credits`: no more are granted
   private _held = 0; // 1 while the consumer is at a batch
   private _consumed = 0; // batches for which no credit was granted yet
-  private _finished = false;
-  private _failure: unknown;
   private _wake?: () => void;
 
   /** @internal */
   constructor(
-    private _streams: Streams,
-    private _ask: Record<string, unknown>,
+    streams: Streams,
+    private _ask: object,
     private _credits: number,
-    private _signal: AbortSignal | undefined,
+    signal: AbortSignal | undefined,
   ) {
-    super();
-    this.started = new Promise((resolve, reject) => (this._startedResult = { resolve, reject }));
-    this.started.catch(() => {}); // the iteration throws the same
-    if (_signal?.aborted) this._end(_signal.reason);
-    else {
-      _signal?.addEventListener('abort', this._abort);
-      _streams._add(this);
-    }
+    super('cancel_query', streams, signal);
+    this._begin();
+  }
+
+  /** Resolves once the query runs. */
+  get started(): Promise<Started> {
+    return this._startedAs._promise;
   }
 
   /** Stops the query; an iteration ends. */
   cancel(): void {
-    this._abort();
+    this._waiting = [];
+    this._end();
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
@@ -77,7 +73,7 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
   async *batches(): AsyncGenerator<Row[], void, undefined> {
     try {
       for (;;) {
-        while (!this._waiting.length && !this._finished) await new Promise<void>((resolve) => (this._wake = resolve));
+        while (!this._waiting.length && !this._ended) await new Promise<void>((resolve) => (this._wake = resolve));
         const batch = this._waiting.shift();
         if (!batch) break;
         this._held = 1;
@@ -95,20 +91,15 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
     for await (const batch of this.batches()) yield* batch;
   }
 
-  private _abort = () => {
-    this._waiting = [];
-    this._end(this._signal?.reason);
-  };
-
   /** Grants credit in halves of what there is, so that it costs few messages. */
   private _grant(): void {
-    if (++this._consumed < this._credits / 2 || this._finished) return;
+    if (++this._consumed < this._credits / 2) return;
     this._streams._credit(this, this._consumed);
     this._consumed = 0;
   }
 
   /** @internal */
-  _request(): Record<string, unknown> {
+  _request(): object {
     this._consumed = 0;
     this._resuming = this._streamId !== undefined;
     const credits = Math.max(0, this._credits - this._waiting.length - this._held);
@@ -117,32 +108,32 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
   }
 
   /** @internal */
-  _started(m: Record<string, any>): void {
+  _started(m: Wire): void {
     this._streamId = m.stream_id;
-    this._startedResult.resolve(fields(m));
+    this._startedAs._resolve(fields(m));
     if (this._resuming) this._emit('resumed');
   }
 
   /** @internal */
-  _message(m: Record<string, any>): void {
+  _message(m: Wire): void {
     if (m.type === 'query_batch') {
       if (m.batch_number !== this._last + 1) {
-        this._end(new NeuroQuantumError('STREAM_ERROR', `batch ${this._last + 1} is missing`, { streamId: m.stream_id }));
+        this._end(new NeuroQuantumError('STREAM_ERROR', 'a batch is missing', fields(m)));
         return;
       }
       this._resuming = false;
-      this._last = m.batch_number;
+      this._last++;
       this._waiting.push(m.rows);
       this._wake?.();
     } else if (m.type === 'query_progress') this._emit('progress', fields(m));
     else if (m.type === 'query_completed') {
-      this.summary = fields<Summary>(m);
+      this.summary = fields(m);
       this._stop();
     }
   }
 
   /** @internal */
-  _error(m: Record<string, any>): void {
+  _error(m: Wire): void {
     const error = fromWire(m);
     if (!this._resuming) this._stop(error);
     else if (this._last < 0) {
@@ -156,18 +147,14 @@ export class Query<Row = Record<string, any>> extends Emitter<QueryEvents> imple
   }
 
   /** @internal */
-  _end(error?: unknown): void {
-    if (this._finished) return;
-    this._streams._remove(this, 'cancel_query');
-    this._stop(error);
+  _finish(error: unknown): void {
+    this._startedAs._reject(error ?? new NeuroQuantumError('CANCELLED', 'the query was cancelled'));
+    this._wake?.();
   }
 
+  /** The server has ended it: there is nothing to cancel. */
   private _stop(error?: unknown): void {
-    this._finished = true;
-    this._failure = error;
-    this._signal?.removeEventListener('abort', this._abort);
     this._streams._remove(this);
-    this._startedResult.reject(error ?? new NeuroQuantumError('CANCELLED', 'the query was cancelled'));
-    this._wake?.();
+    this._end(error);
   }
 }

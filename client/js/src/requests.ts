@@ -32,7 +32,7 @@ export class Requests {
   private _queue: Waiting[] = []; // of these, what is to be sent on this connection
   private _silent: number[] = []; // of the replies, those that come only if something fails
   private _underWay = 0;
-  private _paused?: ReturnType<typeof setTimeout>;
+  private _paused = false;
   private _timers = new Set<ReturnType<typeof setTimeout>>(); // of retries on this connection
 
   get _full(): boolean {
@@ -122,8 +122,7 @@ export class Requests {
     this._timers.clear();
     this._underWay = 0;
     this._queue = [];
-    clearTimeout(this._paused);
-    this._paused = undefined;
+    this._paused = false;
   }
 
   /** Refuses all that waits. */
@@ -180,10 +179,11 @@ export class Requests {
     if (!again) w.sentAt = w.epoch = undefined; // it was not carried out
     this._underWay--;
     this._queue.unshift(w);
-    this._paused ??= setTimeout(() => {
-      this._paused = undefined;
+    this._paused = true;
+    this._later(message.retry_after_ms ?? 0, () => {
+      this._paused = false;
       this._pump();
-    }, message.retry_after_ms ?? 0);
+    });
     return true;
   }
 }

@@ -1,6 +1,8 @@
 import { Connection } from './connection.js';
+import { Emitter } from './emitter.js';
 import { NeuroQuantumError } from './errors.js';
 import { Requests } from './requests.js';
+import { Wire } from './wire.js';
 
 /** A column of a result. */
 export interface Column {
@@ -34,39 +36,80 @@ export interface Progress {
   state: 'streaming' | 'throttled' | 'paused';
 }
 
-/** One query stream or watch, as the streams of a client see it. */
-export interface Flow {
-  /** The request that begins it on this connection, or goes on with it. */
-  _request(): Record<string, unknown>;
-  _started(message: Record<string, any>): void;
-  _message(message: Record<string, any>): void;
-  /** It has ended by an error; or, where it had not begun on this connection (`request`), could not begin. */
-  _error(message: Record<string, any>, request: boolean): void;
-  /** The connection is lost. */
-  _lost?(): void;
-  /** It has ended for the client. */
-  _end(error?: unknown): void;
+/** One query stream or watch. It outlives connections, until it ends. */
+export abstract class Stream<Events extends Record<string, (...args: any[]) => void>> extends Emitter<Events> {
+  /** @internal */
+  _ended = false;
+  /** @internal What ended it, if that was an error. */
+  _failure: unknown;
+
+  /** @internal The first is the type of message that ends it at the server. */
+  constructor(
+    /** @internal */
+    readonly _verb: string,
+    /** @internal */
+    readonly _streams: Streams,
+    private _signal: AbortSignal | undefined,
+  ) {
+    super();
+  }
+
+  /** @internal The request that begins it on this connection, or goes on with it. */
+  abstract _request(): object;
+  /** @internal */
+  abstract _started(message: Wire): void;
+  /** @internal */
+  abstract _message(message: Wire): void;
+  /** @internal It was ended by an error; or, where it had not begun on this connection (`request`), could not begin. */
+  abstract _error(message: Wire, request: boolean): void;
+  /** @internal Tells the application that it has ended. */
+  abstract _finish(error: unknown): void;
+  /** @internal The connection is lost. */
+  _lost(): void {}
+
+  /** @internal */
+  _begin(): void {
+    if (this._signal?.aborted) this._abort();
+    else {
+      this._signal?.addEventListener('abort', this._abort);
+      this._streams._add(this);
+    }
+  }
+
+  /** @internal */
+  _end(error?: unknown): void {
+    if (this._ended) return;
+    this._ended = true;
+    this._failure = error;
+    this._signal?.removeEventListener('abort', this._abort);
+    this._streams._remove(this, this._verb);
+    this._finish(error);
+  }
+
+  private _abort = () => this._end(this._signal!.reason);
 }
+
+type Any = Stream<any>;
 
 /** The streams of a client: begins them, gives them their messages, and goes on with them on a new connection. */
 export class Streams {
-  private _flows = new Map<Flow, string | undefined>(); // their stream ids on this connection
+  private _flows = new Map<Any, string | undefined>(); // their stream ids on this connection
 
   constructor(private _connection: Connection, private _requests: Requests) {}
 
-  _add(flow: Flow): void {
+  _add(flow: Any): void {
     this._flows.set(flow, undefined);
     if (this._connection._state === 'open') this._begin(flow);
   }
 
   /** Forgets a stream; what still comes of it is not heard. verb, if given, tells the server. */
-  _remove(flow: Flow, verb?: 'cancel_query' | 'unwatch'): void {
+  _remove(flow: Any, verb?: string): void {
     const id = this._flows.get(flow);
     if (!this._flows.delete(flow) || !verb || this._connection._state !== 'open') return;
     if (id) this._requests._command({ type: verb, stream_id: id });
   }
 
-  _credit(flow: Flow, batches: number): void {
+  _credit(flow: Any, batches: number): void {
     const id = this._flows.get(flow);
     if (id) this._requests._command({ type: 'credit', stream_id: id, batches }, {}, true);
   }
@@ -78,7 +121,7 @@ export class Streams {
   _down(): void {
     for (const flow of [...this._flows.keys()]) {
       this._flows.set(flow, undefined);
-      flow._lost?.();
+      flow._lost();
     }
   }
 
@@ -87,7 +130,7 @@ export class Streams {
   }
 
   /** Gives a message to its stream. */
-  _message(message: Record<string, any>): void {
+  _message(message: Wire): void {
     for (const [flow, id] of this._flows) {
       if (id !== message.stream_id) continue;
       if (message.type === 'error') flow._error(message, false);
@@ -100,15 +143,13 @@ export class Streams {
     }
   }
 
-  private _begin(flow: Flow): void {
-    const message = flow._request();
-    const cancel = message.type === 'watch' ? 'unwatch' : 'cancel_query';
-    this._requests._command(message, {
+  private _begin(flow: Any): void {
+    this._requests._command(flow._request(), {
       _answer: (m) => {
         if (this._flows.has(flow)) {
           this._flows.set(flow, m.stream_id);
           flow._started(m);
-        } else this._requests._command({ type: cancel, stream_id: m.stream_id });
+        } else this._requests._command({ type: flow._verb, stream_id: m.stream_id });
       },
       _error: (m) => {
         if (!this._flows.has(flow)) return;

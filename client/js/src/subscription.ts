@@ -1,4 +1,5 @@
 import { Buffer } from './buffer.js';
+import { Deferred } from './deferred.js';
 import { Emitter, call } from './emitter.js';
 import { NeuroQuantumError } from './errors.js';
 import { Position } from './options.js';
@@ -71,9 +72,6 @@ export type SubscriptionEvents = {
 
 /** One subscription to a channel or pattern. It outlives connections. */
 export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implements AsyncIterable<Message<Data>> {
-  /** Resolves once the server has confirmed it for the first time; rejects if it refuses. */
-  readonly ready: Promise<void>;
-
   /** @internal Everything up to this offset has been handed over; undefined where nobody knows yet. */
   _at?: number;
   /** @internal Whether it has all that the connection has brought. */
@@ -93,7 +91,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   /** @internal */
   readonly _matches: (channel: string) => boolean;
   /** @internal */
-  _readyResult!: { resolve: () => void; reject: (error: unknown) => void };
+  readonly _confirmed = new Deferred();
 
   private _buffered?: Buffer<Message<Data>>;
   private _error?: NeuroQuantumError; // what ended it
@@ -110,9 +108,12 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     super();
     if (_options.since && _options.history !== undefined) throw new TypeError('give since or history, not both');
     this._matches = matcher(channel);
-    this.ready = new Promise((resolve, reject) => (this._readyResult = { resolve, reject }));
-    this.ready.catch(() => {}); // also told otherwise
     if (!_callback) this._buffer();
+  }
+
+  /** Resolves once the server has confirmed it for the first time; rejects if it refuses. */
+  get ready(): Promise<void> {
+    return this._confirmed._promise;
   }
 
   /** The place up to which everything has been handed over: what a later `since` may begin with. Undefined without history. */
@@ -149,7 +150,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     this._ended = true;
     this._error = error;
     this._set._remove(this);
-    this._readyResult.reject(error ?? new NeuroQuantumError('CLOSED', 'unsubscribed', { channel: this.channel }));
+    this._confirmed._reject(error ?? new NeuroQuantumError('CLOSED', 'unsubscribed', { channel: this.channel }));
     this._buffered?._end(error);
     if (error) this._emit('error', error);
   }

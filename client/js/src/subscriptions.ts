@@ -135,14 +135,16 @@ export class Subscriptions {
       sub._at = since.epoch === this._epoch ? since.offset : 0;
       if (since.epoch !== this._epoch) queueMicrotask(() => this._lost(sub, 'epoch_changed')); // once the caller can listen
     }
-    const back = subs.filter((sub) => sub._at !== undefined);
-    for (let i = 0; i < back.length; i += chunk) this._ask(back.slice(i, i + chunk));
     const fresh = subs.filter((sub) => sub._at === undefined);
-    for (const presence of [false, true]) {
-      const plain = fresh.filter((sub) => sub._options.history === undefined && this._attended(sub.channel) === presence);
-      for (let i = 0; i < plain.length; i += chunk) this._ask(plain.slice(i, i + chunk));
+    const plain = fresh.filter((sub) => !sub._options.history);
+    for (const group of [
+      subs.filter((sub) => sub._at !== undefined),
+      plain.filter((sub) => !this._attended(sub.channel)),
+      plain.filter((sub) => this._attended(sub.channel)),
+    ]) {
+      for (let i = 0; i < group.length; i += chunk) this._ask(group.slice(i, i + chunk));
     }
-    for (const sub of fresh) if (sub._options.history !== undefined) this._ask([sub]);
+    for (const sub of fresh) if (sub._options.history) this._ask([sub]);
   }
 
   /**
@@ -158,7 +160,7 @@ export class Subscriptions {
     const [{ _at, _options }] = subs;
     if (_at !== undefined) message.since = { epoch: this._epoch, offset: Math.min(...subs.map((sub) => sub._at!)) };
     else {
-      if (_options.history !== undefined) message.history = _options.history;
+      message.history = _options.history;
       if (attended.length) message.presence = true;
     }
     const each = (channel: string, f: (sub: Subscription) => void) => {
@@ -216,7 +218,7 @@ export class Subscriptions {
       if (!recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
       else if (sub._unnumbered) this._lost(sub, 'connection');
     }
-    sub._readyResult.resolve();
+    sub._confirmed._resolve();
   }
 
   /** Those that are confirmed and match, as they are now. */

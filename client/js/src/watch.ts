@@ -1,8 +1,8 @@
 import { Buffer } from './buffer.js';
-import { Emitter } from './emitter.js';
+import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
-import { Flow, Progress, Started, Streams } from './stream.js';
-import { fields } from './wire.js';
+import { Progress, Started, Stream, Streams } from './stream.js';
+import { fields, Wire } from './wire.js';
 
 /** Options of `watch`. */
 export interface WatchOptions {
@@ -43,43 +43,37 @@ const credits = 8;
 
 /** A live query: a copy of a result that the server keeps true. It outlives connections. */
 export class Watch<Row extends Record<string, any> = Record<string, any>>
-  extends Emitter<WatchEvents<Row>>
-  implements AsyncIterable<Change<Row>>, Flow
+  extends Stream<WatchEvents<Row>>
+  implements AsyncIterable<Change<Row>>
 {
   /** The result by its key, in the order in which rows came. It is replaced as a whole, never emptied, by a reset. */
   rows: ReadonlyMap<Key, Row> = new Map();
   /** Whether `rows` is the result as it is now, as far as this client has heard. */
   live = false;
-  /** Resolves once `rows` is complete for the first time. */
-  readonly ready: Promise<void>;
 
-  private _readyResult!: { resolve: () => void; reject: (error: unknown) => void };
+  private _complete = new Deferred(); // for the first time
   private _copy = new Map<Key, Row>(); // what `rows` is, or will be once it is complete
-  private _complete = false; // whether copy is
+  private _whole = false; // whether copy is
   private _columns: string[];
   private _startedAs?: Started;
   private _revision = -1;
   private _received = 0; // batches for which no credit was granted yet
-  private _ended = false;
-  private _failure: unknown; // what ended it
   private _changes?: Buffer<Change<Row>>;
 
   /** @internal */
   constructor(
-    private _streams: Streams,
-    private _ask: Record<string, unknown>,
+    streams: Streams,
+    private _ask: object,
     private _options: WatchOptions,
   ) {
-    super();
+    super('unwatch', streams, _options.signal);
     this._columns = [_options.key ?? 'id'].flat();
-    this.ready = new Promise((resolve, reject) => (this._readyResult = { resolve, reject }));
-    this.ready.catch(() => {}); // also told otherwise
-    const { signal } = _options;
-    if (signal?.aborted) this._end(signal.reason);
-    else {
-      signal?.addEventListener('abort', this._abort);
-      _streams._add(this);
-    }
+    this._begin();
+  }
+
+  /** Resolves once `rows` is complete for the first time. */
+  get ready(): Promise<void> {
+    return this._complete._promise;
   }
 
   /** Ends it; an iteration ends as well. */
@@ -97,25 +91,23 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     return this._changes;
   }
 
-  private _abort = () => this._end(this._options.signal!.reason);
-
   /** @internal */
-  _request(): Record<string, unknown> {
+  _request(): object {
     this._received = 0;
     if (!this._startedAs) return { ...this._ask, credits };
-    if (!this._complete) this._revision = -1;
+    if (!this._whole) this._revision = -1;
     return { ...this._ask, credits, resume: { stream_id: this._startedAs.streamId, revision: this._revision } };
   }
 
   /** @internal */
-  _started(m: Record<string, any>): void {
+  _started(m: Wire): void {
     this._startedAs = fields(m);
     if (m.resumed) this._becomeLive();
     else this._restart();
   }
 
   /** @internal */
-  _message(m: Record<string, any>): void {
+  _message(m: Wire): void {
     switch (m.type) {
       case 'query_batch':
         for (const row of m.rows) this._put(row);
@@ -145,21 +137,16 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   }
 
   /** @internal */
-  _error(m: Record<string, any>, request: boolean): void {
+  _error(m: Wire, request: boolean): void {
     const error = fromWire(m);
     if (!request && error.retryAfterMs !== undefined) this._emit('error', error);
     else this._end(error);
   }
 
   /** @internal */
-  _end(error?: unknown): void {
-    if (this._ended) return;
-    this._ended = true;
-    this._failure = error;
+  _finish(error: unknown): void {
     this._lost();
-    this._options.signal?.removeEventListener('abort', this._abort);
-    this._streams._remove(this, 'unwatch');
-    this._readyResult.reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
+    this._complete._reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
     this._changes?._end(error);
     if (error instanceof NeuroQuantumError) this._emit('error', error);
   }
@@ -168,7 +155,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _restart(): void {
     this._lost();
     this._copy = new Map();
-    this._complete = false;
+    this._whole = false;
   }
 
   private _key(value: unknown): Key {
@@ -186,19 +173,19 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   private _replace(revision: number): void {
     this._revision = revision;
-    this._complete = true;
+    this._whole = true;
     this.rows = this._copy;
     this._changes?._push({ op: 'reset' });
     this._emit('reset');
     this._becomeLive();
   }
 
-  private _change(m: Record<string, any>): void {
+  private _change(m: Wire): void {
     const key = this._key(m.key);
     const old = this._copy.get(key);
     if (m.op === 'delete') this._copy.delete(key);
     else this._copy.set(key, m.row);
-    if (!this._complete) return; // a part of the result that is on its way
+    if (!this._whole) return; // a part of the result that is on its way
     this._revision = m.revision;
     const change = m.op === 'delete' ? { op: m.op, key: m.key, old } : { op: m.op, key: m.key, row: m.row, old };
     this._changes?._push(change);
@@ -207,7 +194,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   private _becomeLive(): void {
     this.live = true;
-    this._readyResult.resolve();
+    this._complete._resolve();
     this._emit('ready', this._startedAs!);
   }
 }
