@@ -86,6 +86,23 @@ func TestAPIConnections(t *testing.T) {
 	anonymous.Ping()
 }
 
+// TestAPIClosing: a connection that is being closed is there until its client has read that, and says so.
+func TestAPIClosing(t *testing.T) {
+	s := serveSite(t, apiSite+ws(apiChannels))
+	api := s.api("/rt")
+	c, other := s.dial(), s.dial()
+	path := "/connections?id=" + c.Welcome.Text("connection_id")
+	if a := api.get(path).want(200); len(a.items("connections")) != 1 || strings.Contains(a.text, "close_code") {
+		t.Errorf("got %s", a.text)
+	}
+	api.delete("/connections/" + c.Welcome.Text("connection_id")).want(204)
+	if a := api.get(path).want(200); len(a.items("connections")) != 1 || a.items("connections")[0].Int("close_code") != 4100 {
+		t.Errorf("got %s", a.text)
+	}
+	c.Closed()
+	until(other, "it is gone", func() bool { return len(api.get(path).items("connections")) == 0 })
+}
+
 // apiQuery are the options of a hub with a query that waits for credit.
 func apiQuery(t testing.TB) string {
 	return "source demo sqlite " + demoDB(t) + "\nquery all {\nsource demo\nsql `select id from readings order by id`\nallow anyone\n}\n"

@@ -63,6 +63,8 @@ export interface Connection {
   messages_conflated: number;
   messages_queued: number;
   bytes_queued: number;
+  /** It is being closed with this code. */
+  close_code?: number;
   /** Of one connection, not in lists. */
   channels?: string[];
   streams?: string[];

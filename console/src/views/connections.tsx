@@ -67,7 +67,7 @@ function Table({ connections, chosen, refresh }: { connections: Connection[]; ch
               </td>
               <td class="narrow">{c.user ?? <span class="about">anonymous</span>}</td>
               <td><code>{c.address}</code></td>
-              <td>{since(c.connected_at)}</td>
+              <td>{since(c.connected_at)}{c.close_code !== undefined && <> <Pill tone="bad">closing, {c.close_code}</Pill></>}</td>
               <td class="numeric">{count(c.subscriptions)}</td>
               <td class="numeric">{count(c.messages_sent)}</td>
               <td class="numeric">{c.messages_dropped > 0 ? <Pill tone="warn">{count(c.messages_dropped)} · {percent(c.messages_dropped / c.messages_offered)}</Pill> : '0'}</td>

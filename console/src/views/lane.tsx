@@ -11,6 +11,7 @@ function condition(reader: Reader): { text: string; tone: Tone } {
   if (trouble.value) return { text: trouble.value, tone: 'bad' };
   if (state.value === 'waiting' || state.value === 'closed') return { text: 'Disconnected', tone: 'bad' };
   if (!server.value) return connectionID.value === undefined ? { text: 'Connecting…', tone: '' } : { text: 'The server has let go of it', tone: 'bad' };
+  if (server.value.close_code !== undefined) return { text: `Disconnected with ${server.value.close_code}; it reads what is left`, tone: 'bad' };
   const moments = reader.moments.value.slice(-4);
   if (moments.some((m) => m.dropped > 0)) return { text: 'Losing messages', tone: 'bad' };
   if (server.value.messages_queued > 1) return { text: 'Its queue fills', tone: 'warn' };

@@ -101,9 +101,16 @@ function Log({ entries }: { entries: Bounded<Entry> }) {
   );
 }
 
+// The client's own reasons; the server's can be read as they are.
+const reasons: Record<string, string> = {
+  connection: 'the connection was lost, and the channel keeps no history',
+  not_recovered: 'the history does not reach back to where the connection was lost',
+  epoch_changed: 'the hub began anew',
+};
+
 /** A gap in words. */
 export function gapText(gap: Gap): string {
   const what = gap.dropped === null ? 'An unknown number of messages' : plural(gap.dropped, 'message');
   const place = gap.after !== undefined && gap.before !== undefined ? ` between offsets ${count(gap.after)} and ${count(gap.before)}` : '';
-  return `Gap: ${what} of ${gap.channel}${place} did not come: ${gap.reason.replaceAll('_', ' ')}.`;
+  return `Gap: ${what} of ${gap.channel}${place} did not come: ${reasons[gap.reason] ?? gap.reason.replaceAll('_', ' ')}.`;
 }
