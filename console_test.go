@@ -205,7 +205,7 @@ func TestConsoleSocket(t *testing.T) {
 		}
 	}
 	// The hub's own path is as it was.
-	if _, response, err := wstest.TryDial(t, s.url(), wstest.Options{Header: http.Header{"Origin": {"http://" + s.address}}}); err == nil || response.StatusCode != 403 {
+	if _, response, err := wstest.TryDial(t, s.url(), wstest.Options{Header: http.Header{"Origin": {"http://" + s.address}}}); err == nil || response.StatusCode != http.StatusForbidden {
 		t.Error("the hub lets in a page that it does not name")
 	}
 	anonymous, status := dial("", "http://"+s.address)

@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type { ComponentChild } from 'preact';
+import { state, trouble } from './state/client.js';
 import { route, href } from './state/route.js';
 import { poll, stats } from './state/stats.js';
 import { theme, type Theme } from './state/theme.js';
@@ -69,9 +70,18 @@ export function App() {
         <IdentityButton />
         <ThemeButton />
       </header>
-      <main id="main" ref={main} tabIndex={-1} key={view.id}>{view.show()}</main>
+      <main id="main" ref={main} tabIndex={-1} key={view.id}>
+        <Trouble />
+        {view.show()}
+      </main>
     </div>
   );
+}
+
+/** Why the page's own connection is not there, where a view wanted it. */
+function Trouble() {
+  const gone = state.value === 'waiting' || state.value === 'closed';
+  return gone && trouble.value ? <p class="notice warn trouble" role="status" data-testid="trouble">{trouble.value}</p> : null;
 }
 
 const licences = document.querySelector<HTMLLinkElement>('link[rel=license]')?.getAttribute('href') ?? '#';

@@ -179,12 +179,20 @@ async function streams(page) {
 }
 
 async function identities(page) {
+  await open(page, 'channels');
+  await at(page, 'tail-pattern').fill('chat/**');
+  await at(page, 'tail-start').click();
+  await page.waitForSelector('text=Following chat/**.');
   await at(page, 'identity').click();
   await page.getByLabel('As a user of my choice').check();
   await page.getByLabel('User', { exact: true }).fill('ann');
   await page.getByLabel('Roles').fill('operator');
   await at(page, 'identity-connect').click();
   await until(async () => (await text(at(page, 'identity'))).endsWith('ann'), 'the page is ann');
+  await at(page, 'publish-channel').fill('chat/console');
+  await at(page, 'publish-data').fill('"said by ann"');
+  await at(page, 'publish').click();
+  await page.waitForSelector('[data-testid=message] >> text=said by ann'); // the tail goes on as ann
   await open(page, 'connections');
   await page.waitForSelector('[data-testid=connection] >> text=ann');
 }

@@ -46,7 +46,7 @@ export function connectAs(who: Identity): void {
 }
 
 const closes: Record<number, string> = {
-  1006: 'The connection cannot be made, or broke. The site may require a token.',
+  1006: 'The connection broke, or cannot be made. Where the site requires a token, choose “Connect as…”.',
   4000: 'The server heard nothing from this page in time.',
   4001: 'The site requires a token, or the token has expired.',
   4003: 'This page is not allowed here.',

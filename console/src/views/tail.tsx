@@ -21,6 +21,7 @@ export function Tail({ chosen }: { chosen: string }) {
   const entries = useMemo(() => new Bounded<Entry>(kept), []);
   const subscription = useRef<Subscription | undefined>(undefined);
   const number = useRef(0);
+  const madeBy = useRef(0); // the client of the subscription
 
   const stop = () => {
     subscription.current?.unsubscribe();
@@ -36,9 +37,11 @@ export function Tail({ chosen }: { chosen: string }) {
     try {
       const made = client().subscribe(name, { history: history.value }, (message) => add({ message }));
       subscription.current = made;
+      madeBy.current = generation.peek();
       following.value = name;
       made.on('gap', (gap) => add({ gap }));
       made.on('error', (error) => {
+        if (error.code === 'CLOSED' && error.closeCode === undefined) return; // the page comes as someone else: it goes on with the next client
         told.value = { text: describe(error), failed: true };
         if (subscription.current === made) stop();
       });
@@ -55,7 +58,7 @@ export function Tail({ chosen }: { chosen: string }) {
     start(chosen);
   }, [chosen]);
   useEffect(() => {
-    if (following.value !== undefined && subscription.current) start(following.value);
+    if (following.value !== undefined && madeBy.current !== generation.value) start(following.value);
   }, [generation.value]);
 
   return (
