@@ -36,20 +36,23 @@ const views: View[] = [
 export function App() {
   const view = views.find((v) => v.id === route.value.view) ?? views[0]!;
   const main = useRef<HTMLElement>(null);
+  const nav = useRef<HTMLElement>(null);
   const first = useRef(true);
   useEffect(() => {
     document.title = `${view.name} · neuroquantum_ws`;
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
     scrollTo(0, 0);
-    document.querySelector('.nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    // On a phone the views stand in a row. scrollIntoView would have Tab go on from there.
+    const link = nav.current!.querySelector<HTMLElement>('[aria-current]');
+    if (link) nav.current!.scrollLeft = link.offsetLeft - nav.current!.offsetLeft - 60;
   }, [view.id]);
   return (
     <div class="shell">
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
       <div class="side">
         <div class="brand"><Logo /><span>neuroquantum_ws<small>{stats.value ? `hub ${stats.value.hub}` : 'console'}</small></span></div>
-        <nav class="nav" aria-label="Views">
+        <nav class="nav" aria-label="Views" ref={nav}>
           {views.map((v) => {
             const tally = v.tally?.();
             return (
