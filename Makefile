@@ -1,5 +1,6 @@
 # make run    build Caddy with neuroquantum_ws and run the demo at http://localhost:8080
 # make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
+# make console  the console's page is what its sources give (part of make test)
 # make fuzz   each fuzz target for a while (FUZZTIME=30s)
 # make bench  the server under load, beside a floor and others; takes a while, wants a quiet machine (BENCH='-large -rounds 3')
 # make microbench  Go's benchmarks of the parts

@@ -234,18 +234,19 @@ async function keyboard(page) {
 
 async function colours(page) {
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const becomes = (colour, what) => until(async () => (await background()) === colour, what);
   const light = await background();
   await page.emulateMedia({ colorScheme: 'dark' });
+  await until(async () => (await background()) !== light, 'it follows the system');
   const dark = await background();
-  assert.notEqual(dark, light, 'it follows the system');
   await at(page, 'theme').click(); // light
-  assert.equal(await background(), light);
+  await becomes(light, 'it is light');
   await page.reload();
   await page.waitForSelector('[data-testid=server].good');
-  assert.equal(await background(), light, 'the choice is kept');
+  await becomes(light, 'the choice is kept');
   await at(page, 'theme').click(); // dark
   await page.emulateMedia({ colorScheme: 'light' });
-  assert.equal(await background(), dark);
+  await becomes(dark, 'it is dark');
 }
 
 // flowControl has a slow reader lose messages while the fast one beside it loses none.

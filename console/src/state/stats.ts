@@ -32,8 +32,8 @@ export const latest = computed(() => samples.value.at(-1));
 
 let before: { at: number; stats: Stats } | undefined;
 
-function take(now: Stats): void {
-  const at = performance.now();
+/** Takes in how the hub stands at a time, in milliseconds of performance.now(). */
+export function take(now: Stats, at = performance.now()): void {
   const last = before;
   before = { at, stats: now };
   stats.value = now;

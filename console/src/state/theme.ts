@@ -23,10 +23,9 @@ system.addEventListener('change', () => (systemDark.value = system.matches));
 export const dark = signal(false);
 
 effect(() => {
-  const root = document.documentElement;
-  if (theme.value === 'system') delete root.dataset.theme;
-  else root.dataset.theme = theme.value;
-  dark.value = theme.value === 'dark' || (theme.value === 'system' && systemDark.value);
+  const now = theme.value === 'dark' || (theme.value === 'system' && systemDark.value);
+  document.documentElement.dataset.theme = now ? 'dark' : 'light';
+  dark.value = now;
   try {
     if (theme.value === 'system') localStorage.removeItem(key);
     else localStorage.setItem(key, theme.value);
