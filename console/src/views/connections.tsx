@@ -54,7 +54,7 @@ function Table({ connections, chosen, refresh }: { connections: Connection[]; ch
           <tr>
             <th scope="col">Connection</th><th scope="col">User</th><th scope="col">Address</th><th scope="col">For</th>
             <th scope="col" class="numeric">Subscriptions</th><th scope="col" class="numeric">Sent</th><th scope="col" class="numeric">Dropped</th>
-            <th scope="col" class="numeric">Waiting</th><th scope="col"><span class="visually-hidden">Actions</span></th>
+            <th scope="col" class="numeric">Waiting</th><th scope="col" class="act"><span class="visually-hidden">Actions</span></th>
           </tr>
         </thead>
         <tbody>
@@ -72,7 +72,7 @@ function Table({ connections, chosen, refresh }: { connections: Connection[]; ch
               <td class="numeric">{count(c.messages_sent)}</td>
               <td class="numeric">{c.messages_dropped > 0 ? <Pill tone="warn">{count(c.messages_dropped)} · {percent(c.messages_dropped / c.messages_offered)}</Pill> : '0'}</td>
               <td class="numeric">{c.messages_queued > 0 ? `${count(c.messages_queued)} · ${bytes(c.bytes_queued)}` : '0'}</td>
-              <td><Disconnect connection={c} done={refresh} /></td>
+              <td class="act"><Disconnect connection={c} done={refresh} /></td>
             </tr>
           ))}
         </tbody>

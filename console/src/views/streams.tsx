@@ -37,7 +37,7 @@ export function Streams() {
                 <tr>
                   <th scope="col">Query</th><th scope="col">Kind</th><th scope="col">Client</th><th scope="col">State</th>
                   <th scope="col">Progress</th><th scope="col" class="numeric">Rows</th><th scope="col" class="numeric">Bytes</th>
-                  <th scope="col" class="numeric">For</th><th scope="col" class="numeric"><abbr title="How much of that it waited for its client">Waited</abbr></th><th scope="col"><span class="visually-hidden">Actions</span></th>
+                  <th scope="col" class="numeric">For</th><th scope="col" class="numeric"><abbr title="How much of that it waited for its client">Waited</abbr></th><th scope="col" class="act"><span class="visually-hidden">Actions</span></th>
                 </tr>
               </thead>
               <tbody>
@@ -45,14 +45,14 @@ export function Streams() {
                   <tr key={s.stream_id} data-testid="stream">
                     <td class="narrow"><code>{s.query}</code></td>
                     <td>{s.watch ? <Pill tone="accent">live query</Pill> : <Pill>stream</Pill>}</td>
-                    <td class="narrow"><a href={href('connections', { id: s.connection_id })}><code>{brief(s.connection_id)}</code></a> {s.user ?? <span class="about">anonymous</span>}</td>
+                    <td class="narrow"><a href={href('connections', { id: s.connection_id })}><code>{brief(s.connection_id)}</code></a> {s.user}</td>
                     <td><Pill tone={tones[s.status] ?? ''}>{s.status}</Pill></td>
                     <td>{s.progress === null || s.watch ? '–' : <Bar fill={s.progress / 100} label={`Progress of ${s.query}`} />}</td>
                     <td class="numeric">{count(s.rows_sent)}</td>
                     <td class="numeric">{bytes(s.bytes)}</td>
                     <td class="numeric">{duration(s.elapsed_ms)}</td>
                     <td class="numeric">{duration(s.stalled_ms)}</td>
-                    <td><button type="button" class="small danger" onClick={() => void cancel(s)} data-testid="stream-cancel" aria-label={`Cancel ${s.query} of ${brief(s.connection_id)}`}>Cancel</button></td>
+                    <td class="act"><button type="button" class="small danger" onClick={() => void cancel(s)} data-testid="stream-cancel" aria-label={`Cancel ${s.query} of ${brief(s.connection_id)}`}>Cancel</button></td>
                   </tr>
                 ))}
               </tbody>
