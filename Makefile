@@ -1,5 +1,6 @@
 # make run    build Caddy with neuroquantum_ws and run the demo at http://localhost:8080
 # make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
+# make console  the console's page is what its sources give (part of make test)
 # make fuzz   each fuzz target for a while (FUZZTIME=30s)
 # make bench  the server under load, beside a floor and others; takes a while, wants a quiet machine (BENCH='-large -rounds 3')
 # make microbench  Go's benchmarks of the parts
@@ -13,7 +14,7 @@ FUZZTIME      ?= 30s
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit xcaddy smoke clients browser postgres fuzz bench microbench demo clean
+.PHONY: run build test vet lint unit console xcaddy smoke clients browser postgres fuzz bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -21,7 +22,7 @@ build:
 run: build
 	./build/caddy run --config xcaddy.Caddyfile
 
-test: vet lint unit xcaddy smoke clients
+test: vet lint unit console xcaddy smoke clients
 
 vet:
 	go vet ./...
@@ -32,12 +33,16 @@ lint:
 unit: postgres
 	CGO_ENABLED=1 go test -race -timeout 15m ./...
 
+# The console's page is committed as `npm run build` makes it of its sources: this fails where it is not.
+console:
+	cd console && npm ci --no-audit --no-fund && npm run check
+
 # Without -trimpath, so that what `make build` and the lint have compiled is not compiled again.
 xcaddy:
 	XCADDY_GO_BUILD_FLAGS="-ldflags=-w" $(TOOL) xcaddy build $(CADDY_VERSION) --with $(MODULE)@v0.0.0=. --output build/caddy-xcaddy
 
 smoke: browser
-	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
+	cd test/smoke && npm ci --no-audit --no-fund && node smoke.mjs ../../build/caddy-xcaddy && node console.mjs ../../build/caddy-xcaddy && node http2.mjs ../../build/caddy-xcaddy
 
 # The TypeScript client, against Caddy, in Node and in a browser, and the examples.
 clients: build browser
@@ -87,4 +92,4 @@ demo:
 	go run ./demo/gen
 
 clean:
-	rm -rf build test/smoke/node_modules client/js/node_modules
+	rm -rf build test/smoke/node_modules client/js/node_modules console/node_modules

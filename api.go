@@ -2,13 +2,9 @@ package neuroquantumws
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"strings"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -44,7 +40,7 @@ type API struct {
 	name      string
 	prefix    []string
 	directory *directory
-	warned    atomic.Bool // of a request that nobody seems to have checked
+	unguarded unguarded
 }
 
 // CaddyModule implements caddy.Module.
@@ -69,19 +65,6 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		a.Prefix = prefixOf(matchers["path"])
 	}
 	return h.NewRoute(matchers, a), nil
-}
-
-// prefixOf is what stands before the * in the one pattern of a path matcher; empty where that does not say it.
-func prefixOf(matcher json.RawMessage) string {
-	var patterns []string
-	if json.Unmarshal(matcher, &patterns) != nil || len(patterns) != 1 {
-		return ""
-	}
-	prefix, ok := strings.CutSuffix(patterns[0], "*")
-	if !ok || strings.ContainsAny(prefix, "*{%") {
-		return ""
-	}
-	return strings.TrimSuffix(prefix, "/")
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -112,22 +95,6 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
-// parsePrefix gives the segments of a path, none for an empty one.
-func parsePrefix(path string) ([]string, error) {
-	path = strings.TrimSuffix(path, "/")
-	if path == "" {
-		return nil, nil
-	}
-	segments, ok := api.Segments(path)
-	switch {
-	case !ok:
-		return nil, errors.New("it is wrongly encoded")
-	case path[0] != '/' || strings.ContainsAny(path, "*{"):
-		return nil, errors.New("use a path, such as /rt")
-	}
-	return segments, nil
-}
-
 // Provision implements caddy.Provisioner.
 func (a *API) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
@@ -151,7 +118,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	if a.directory == nil {
 		return caddyhttp.Error(http.StatusInternalServerError, errNotProvisioned)
 	}
-	a.warn(r)
+	a.unguarded.look(r, a.log, "neuroquantum_ws_api", a.name)
 	segments, ok := a.below(r.URL.EscapedPath())
 	if !ok {
 		api.Fail(w, api.NotFound("this path is not below the API's prefix"))
@@ -163,7 +130,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Hand
 	return nil
 }
 
-// below gives the segments of a path behind the prefix. Caddy's path matcher knows no case.
+// below gives the segments of a path behind the prefix.
 func (a *API) below(path string) (segments []string, ok bool) {
 	if segments, ok = api.Segments(path); !ok {
 		return nil, false
@@ -176,43 +143,34 @@ func (a *API) below(path string) (segments []string, ok bool) {
 		}
 		return segments, true
 	}
-	if len(segments) < len(a.prefix) {
-		return nil, false
-	}
-	for i, segment := range a.prefix {
-		if !strings.EqualFold(segment, segments[i]) {
-			return nil, false
-		}
-	}
-	return segments[len(a.prefix):], true
-}
-
-// warn tells the operator, once, of a request from elsewhere that no login has seen: whoever can come here can publish and disconnect.
-// What else may guard the API cannot be known here.
-func (a *API) warn(r *http.Request) {
-	if a.warned.Load() || r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return
-	}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if user, _ := repl.GetString(defaultUserPlaceholder[1 : len(defaultUserPlaceholder)-1]); user != "" {
-		return
-	}
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if ip := net.ParseIP(address); ip != nil && ip.IsLoopback() {
-		return
-	}
-	if !a.warned.Swap(true) {
-		a.log.Warn("a request without a login came to neuroquantum_ws_api: unless something else guards it, put basic_auth or the like"+
-			" before it", zap.String("hub", a.name), zap.String("client_ip", address))
-	}
+	return cutPrefix(segments, a.prefix)
 }
 
 // api serves the routes of the hub for one request.
 func (p *pooledHub) api(log *zap.Logger) *api.API {
 	return &api.API{
 		Hub: p.hub, Streams: p.env.Streams, Log: log, Ready: p.ready, Disconnect: p.disconnect, RevokeUser: p.revokeUser, IssueTicket: p.issueTicket, Trace: p.traces.of,
-		Document: apiDocument, RememberRevocation: p.rememberRevocation(),
+		Document: apiDocument, Queries: p.queries, RememberRevocation: p.rememberRevocation(),
 	}
+}
+
+// queries lists the queries that the hub's clients may run.
+func (p *pooledHub) queries() []api.Query {
+	config := p.env.Config.Load()
+	names := config.Catalog.Names()
+	list := make([]api.Query, 0, len(names))
+	for _, name := range names {
+		q, err := config.Catalog.Lookup(name)
+		if err != nil {
+			continue // cannot be: a catalog does not change
+		}
+		told := api.Query{Query: q, Allow: config.QueryAccess[name]}
+		if watch, ok := p.env.Live.Lookup(name); ok {
+			told.Watch = &api.QueryWatch{Key: watch.Key, MaxRows: watch.MaxRows}
+		}
+		list = append(list, told)
+	}
+	return list
 }
 
 // Interface guards.

@@ -44,7 +44,7 @@ func TestAPIConnections(t *testing.T) {
 			t.Errorf("in pages of %d: %v, want %v", limit, got, ids)
 		}
 	}
-	for query, n := range map[string]int{"user=ann": 2, "user=bob": 1, "user=": 1, "user=nobody": 0} {
+	for query, n := range map[string]int{"user=ann": 2, "user=bob": 1, "user=": 1, "user=nobody": 0, "id=" + ids[2]: 1, "id=x": 0, "id=" + ann.Welcome.Text("connection_id") + "&user=bob": 0} {
 		if a := api.get("/connections?" + query).want(200); len(a.items("connections")) != n {
 			t.Errorf("%s: %s", query, a.text)
 		}
@@ -84,6 +84,23 @@ func TestAPIConnections(t *testing.T) {
 	}
 	api.delete("/users/").fails(404, "NOT_FOUND")
 	anonymous.Ping()
+}
+
+// TestAPIClosing: a connection that is being closed is there until its client has read that, and says so.
+func TestAPIClosing(t *testing.T) {
+	s := serveSite(t, apiSite+ws(apiChannels))
+	api := s.api("/rt")
+	c, other := s.dial(), s.dial()
+	path := "/connections?id=" + c.Welcome.Text("connection_id")
+	if a := api.get(path).want(200); len(a.items("connections")) != 1 || strings.Contains(a.text, "close_code") {
+		t.Errorf("got %s", a.text)
+	}
+	api.delete("/connections/" + c.Welcome.Text("connection_id")).want(204)
+	if a := api.get(path).want(200); len(a.items("connections")) != 1 || a.items("connections")[0].Int("close_code") != 4100 {
+		t.Errorf("got %s", a.text)
+	}
+	c.Closed()
+	until(other, "it is gone", func() bool { return len(api.get(path).items("connections")) == 0 })
 }
 
 // apiQuery are the options of a hub with a query that waits for credit.
@@ -171,7 +188,7 @@ func TestAPIMethodsAndPaths(t *testing.T) {
 	for path, allow := range map[string]string{
 		"/publish": "POST", "/channels": "GET, HEAD", "/channels/a": "GET, HEAD", "/channels/a/history": "GET, HEAD",
 		"/channels/a/presence": "GET, HEAD", "/connections": "GET, HEAD", "/connections/a": "DELETE, GET, HEAD", "/users/a": "DELETE",
-		"/streams": "GET, HEAD", "/streams/a": "DELETE", "/stats": "GET, HEAD", "/health": "GET, HEAD", "/openapi.json": "GET, HEAD",
+		"/streams": "GET, HEAD", "/streams/a": "DELETE", "/queries": "GET, HEAD", "/stats": "GET, HEAD", "/health": "GET, HEAD", "/openapi.json": "GET, HEAD",
 	} {
 		for _, method := range []string{"PUT", "PATCH", "OPTIONS", "GET", "POST", "DELETE"} {
 			if strings.Contains(allow, method) {

@@ -15,9 +15,10 @@ func init() { caddy.RegisterModule(new(directory)) }
 // directory is Caddy's app neuroquantum_ws, which needs no configuration. It knows the hubs of one configuration: only when all of it
 // is provisioned can be said whether a hub that is named somewhere is one of them.
 type directory struct {
-	hubs   map[string]*pooledHub // does not change once the configuration starts
-	claims map[string][]byte     // the options of each hub as JSON
-	wanted []wanted              // what other directives name
+	hubs     map[string]*pooledHub // does not change once the configuration starts
+	handlers map[string]*Handler   // one of each hub, the first; the same holds
+	claims   map[string][]byte     // the options of each hub as JSON
+	wanted   []wanted              // what other directives name
 }
 
 // wanted is a hub that a directive names.
@@ -26,7 +27,7 @@ type wanted struct{ directive, hub string }
 // CaddyModule implements caddy.Module.
 func (*directory) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "neuroquantum_ws", New: func() caddy.Module {
-		return &directory{hubs: make(map[string]*pooledHub), claims: make(map[string][]byte)}
+		return &directory{hubs: make(map[string]*pooledHub), handlers: make(map[string]*Handler), claims: make(map[string][]byte)}
 	}}
 }
 

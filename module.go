@@ -148,6 +148,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("hub %s: %w", h.name, err)
 	}
 	directory.hubs[h.name] = h.pooled
+	if directory.handlers[h.name] == nil {
+		directory.handlers[h.name] = h
+	}
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}

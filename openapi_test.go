@@ -83,7 +83,7 @@ func TestOpenAPIParameters(t *testing.T) {
 				known[parameter["name"].(string)] = true
 			}
 		}
-		for _, parameter := range []string{"pattern", "limit", "cursor", "user", "epoch", "offset", "reconnect_after_ms", "x"} {
+		for _, parameter := range []string{"pattern", "limit", "cursor", "user", "id", "epoch", "offset", "reconnect_after_ms", "x"} {
 			a := request(t, method, s.api("/rt").base+path+"?"+parameter+"=1", "", nil)
 			if refused := strings.Contains(a.Text("detail"), "there is no parameter"); refused == known[parameter] {
 				t.Errorf("%s: %s: %s", name, parameter, a.text)
@@ -137,11 +137,14 @@ func TestOpenAPIExamples(t *testing.T) {
 func TestOpenAPIAnswers(t *testing.T) {
 	document := openAPI(t)
 	s := serveSite(t, apiSite+ws(userHeader+"metadata agent {http.request.header.User-Agent}\n"+apiQuery(t)+
+		"query watched {\nsource demo\nsql `select id from readings where id < @below`\nparam below integer {\nmin 1\ndefault 3\n}\n"+
+		"allow anyone\nwatch {\nkey id\nevery 1h\n}\n}\n"+
 		"channel kept/** {\nhistory 100\npresence\n"+anyone+"\n}\nchannel plain/** {\nallow subscribe anyone\n}\n"))
 	c, leaving := s.dialAs("ann"), s.dialAs("bob")
 	c.Subscribe("kept/a", "plain/b")
 	id := c.Welcome.Text("connection_id")
 	stream := c.AskFor("query_started", M{"type": "stream_query", "query": "all", "batch_size": 1, "credits": 0}).Text("stream_id")
+	c.AskFor("query_started", M{"type": "watch", "query": "watched"})
 	seen := make(map[string]bool)
 	for _, test := range []struct {
 		operation, path, body string
@@ -168,6 +171,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 		{"GET /connections/{id}", "/connections/" + id, "", 200},
 		{"GET /connections/{id}", "/connections/x", "", 404},
 		{"GET /streams", "/streams", "", 200},
+		{"GET /queries", "/queries", "", 200},
+		{"GET /queries", "/queries?limit=0", "", 400},
 		{"POST /tickets", "/tickets", `{"user":"ann"}`, 201},
 		{"POST /tickets", "/tickets", `{}`, 400},
 		{"GET /stats", "/stats", "", 200},

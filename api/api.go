@@ -39,6 +39,8 @@ type API struct {
 	RememberRevocation func(ctx context.Context, user string, at time.Time) error
 	// IssueTicket makes a ticket that lets one client in; see access.Tickets.
 	IssueTicket func(grant access.Grant, ttl time.Duration) (ticket string, until time.Time, err error)
+	// Queries lists the queries that clients may run, by their names.
+	Queries func() []Query
 	// Trace gives the traceparent of a request that publishes, empty where it is not traced; nil where none is.
 	Trace func(*http.Request) string
 	// Document is docs/openapi.json.
@@ -80,7 +82,7 @@ var routes = []route{
 	{"channels/{name}", map[string]operation{http.MethodGet: {showChannel, nil}}},
 	{"channels/{name}/history", map[string]operation{http.MethodGet: {showHistory, []string{"limit", "epoch", "offset"}}}},
 	{"channels/{name}/presence", map[string]operation{http.MethodGet: {showPresence, nil}}},
-	{"connections", map[string]operation{http.MethodGet: {listConnections, []string{"user", "limit", "cursor"}}}},
+	{"connections", map[string]operation{http.MethodGet: {listConnections, []string{"user", "id", "limit", "cursor"}}}},
 	{"connections/{id}", map[string]operation{
 		http.MethodGet:    {showConnection, nil},
 		http.MethodDelete: {closeConnection, []string{"reconnect_after_ms"}},
@@ -88,6 +90,7 @@ var routes = []route{
 	{"users/{user}", map[string]operation{http.MethodDelete: {disconnectUser, []string{"reconnect_after_ms"}}}},
 	{"streams", map[string]operation{http.MethodGet: {listStreams, []string{"user", "limit", "cursor"}}}},
 	{"streams/{id}", map[string]operation{http.MethodDelete: {cancelStream, nil}}},
+	{"queries", map[string]operation{http.MethodGet: {listQueries, []string{"limit", "cursor"}}}},
 	{"tickets", map[string]operation{http.MethodPost: {issueTicket, nil}}},
 	{"stats", map[string]operation{http.MethodGet: {showStats, nil}}},
 	{"health", map[string]operation{http.MethodGet: {showHealth, nil}}},

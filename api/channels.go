@@ -19,8 +19,21 @@ const (
 )
 
 type channelsAnswer struct {
-	Channels []hub.ChannelStats `json:"channels"`
-	Cursor   string             `json:"cursor,omitempty"` // gives the next page; absent on the last
+	Channels []channelAnswer `json:"channels"`
+	Cursor   string          `json:"cursor,omitempty"` // gives the next page; absent on the last
+}
+
+type channelAnswer struct {
+	hub.ChannelStats
+	Queue *queueAnswer `json:"queue,omitempty"` // absent where no channel block holds the channel any more
+}
+
+// queueAnswer is how many of a channel's messages may wait for each connection, together with those of the channels under the same block,
+// and what happens beyond.
+type queueAnswer struct {
+	Messages int    `json:"messages"`
+	Bytes    int    `json:"bytes"`
+	Policy   string `json:"policy"`
 }
 
 func listChannels(a *API, r *request) (int, any, error) {
@@ -37,9 +50,9 @@ func listChannels(a *API, r *request) (int, any, error) {
 		match = pattern.Match
 	}
 	page, more := a.Hub.ChannelPage(match, after, limit)
-	answer := channelsAnswer{Channels: make([]hub.ChannelStats, 0, len(page))}
+	answer := channelsAnswer{Channels: make([]channelAnswer, 0, len(page))}
 	for _, cs := range page {
-		answer.Channels = append(answer.Channels, presentable(cs))
+		answer.Channels = append(answer.Channels, a.channel(cs))
 	}
 	if more && len(page) > 0 {
 		answer.Cursor = cursor(page[len(page)-1].Channel)
@@ -56,12 +69,16 @@ func showChannel(a *API, r *request) (int, any, error) {
 	if !ok {
 		return 0, nil, NotFound("the channel has neither subscribers nor history")
 	}
-	return http.StatusOK, presentable(cs), nil
+	return http.StatusOK, a.channel(cs), nil
 }
 
-func presentable(cs hub.ChannelStats) hub.ChannelStats {
+func (a *API) channel(cs hub.ChannelStats) channelAnswer {
 	cs.PublishedAt = stamp(cs.PublishedAt)
-	return cs
+	answer := channelAnswer{ChannelStats: cs}
+	if rule := a.Hub.Settings().RuleFor(cs.Channel); rule != nil {
+		answer.Queue = &queueAnswer{rule.Queue.MaxMessages, rule.Queue.MaxBytes, rule.Queue.Policy.String()}
+	}
+	return answer
 }
 
 // stamp gives times as the protocol does: UTC, milliseconds.

@@ -41,7 +41,10 @@ func listConnections(a *API, r *request) (int, any, error) {
 	}
 	conns := a.Hub.Connections()
 	user, byUser := r.query.Get("user"), r.query.Has("user")
-	conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool { return c.ID() <= after || byUser && c.Identity().User != user })
+	id, byID := r.query.Get("id"), r.query.Has("id")
+	conns = slices.DeleteFunc(conns, func(c *hub.Conn) bool {
+		return c.ID() <= after || byUser && c.Identity().User != user || byID && c.ID() != id
+	})
 	slices.SortFunc(conns, func(a, b *hub.Conn) int { return cmp.Compare(a.ID(), b.ID()) })
 	answer := connectionsAnswer{Connections: make([]connectionRow, 0, min(len(conns), limit))}
 	for _, c := range conns[:min(len(conns), limit)] {

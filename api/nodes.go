@@ -205,7 +205,7 @@ func mergeChannels(_ *API, r *request, parts []part) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	byName := make(map[string]hub.ChannelStats)
+	byName := make(map[string]channelAnswer)
 	more := false
 	for _, one := range all {
 		for _, cs := range one.Channels {
@@ -214,14 +214,14 @@ func mergeChannels(_ *API, r *request, parts []part) (any, error) {
 		more = more || one.Cursor != ""
 	}
 	var out channelsAnswer
-	out.Channels, out.Cursor, err = page(r, slices.AppendSeq([]hub.ChannelStats{}, maps.Values(byName)), more,
-		func(cs hub.ChannelStats) string { return cs.Channel })
+	out.Channels, out.Cursor, err = page(r, slices.AppendSeq([]channelAnswer{}, maps.Values(byName)), more,
+		func(c channelAnswer) string { return c.Channel })
 	return out, err
 }
 
 // joinChannel adds what another node knows of a channel. The history is the same on all of them.
-func joinChannel(to, cs hub.ChannelStats) hub.ChannelStats {
-	to.Channel = cs.Channel
+func joinChannel(to, cs channelAnswer) channelAnswer {
+	to.Channel, to.Queue = cs.Channel, cs.Queue
 	to.Subscribers += cs.Subscribers
 	to.Published, to.History, to.HistoryB = max(to.Published, cs.Published), max(to.History, cs.History), max(to.HistoryB, cs.HistoryB)
 	to.Offset = max(to.Offset, cs.Offset)
@@ -232,11 +232,11 @@ func joinChannel(to, cs hub.ChannelStats) hub.ChannelStats {
 }
 
 func mergeChannel(_ *API, _ *request, parts []part) (any, error) {
-	all, err := decode[hub.ChannelStats](parts)
+	all, err := decode[channelAnswer](parts)
 	if err != nil {
 		return nil, err
 	}
-	var joined hub.ChannelStats
+	var joined channelAnswer
 	for _, cs := range all {
 		joined = joinChannel(joined, cs)
 	}

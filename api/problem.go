@@ -43,6 +43,11 @@ func NotFound(detail string) *Problem {
 	return &Problem{Status: http.StatusNotFound, Code: CodeNotFound, Detail: detail}
 }
 
+// Forbidden is the problem of who may not do something.
+func Forbidden(detail string) *Problem {
+	return &Problem{Status: http.StatusForbidden, Code: protocol.Forbidden, Detail: detail}
+}
+
 func goingAway() *Problem {
 	return &Problem{Status: http.StatusServiceUnavailable, Code: CodeGoingAway, Detail: "the hub is going away"}
 }

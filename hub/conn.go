@@ -171,6 +171,8 @@ type ConnStats struct {
 	Conflated     uint64            `json:"messages_conflated"` // and those that a newer one of their channel replaced
 	Queued        int               `json:"messages_queued"`
 	QueuedBytes   int               `json:"bytes_queued"` // streams included
+	// The code with which it is being closed: it is sent nothing more, and goes once its client has read that.
+	CloseCode protocol.CloseCode `json:"close_code,omitempty"`
 }
 
 // Stats tells how the connection stands.
@@ -186,6 +188,9 @@ func (c *Conn) Stats() ConnStats {
 		s.Sent += n
 	}
 	s.SentBytes = c.sentB
+	if c.closing {
+		s.CloseCode = c.code
+	}
 	counts := c.queue.Counts()
 	s.Offered, s.Dropped, s.Conflated = counts.Offered, counts.Dropped, counts.Conflated
 	s.Queued = c.queue.Len() + c.lane.Len()

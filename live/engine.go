@@ -84,6 +84,14 @@ func (e *Engine) Configure(queries map[string]Query) {
 	}
 }
 
+// Lookup tells how a query is watched; false where it cannot be.
+func (e *Engine) Lookup(name string) (Watch, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	q := e.queries[name]
+	return q.Watch.WithDefaults(), q.Query != nil
+}
+
 // Watch gives the result of a query for one who watches it. The values are those of the query's parameters. The error is a
 // *protocol.Error.
 func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Live, error) {

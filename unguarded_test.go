@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,9 +16,9 @@ import (
 )
 
 // A request from elsewhere that no login has seen is told of, once.
-func TestAPIWarnsOfRequestsWithoutLogin(t *testing.T) {
+func TestWarnsOfRequestsWithoutLogin(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
-	a := &API{log: zap.New(core), name: "h"}
+	var u unguarded
 	request := func(address, user string, certificate bool) {
 		repl := caddy.NewReplacer()
 		if user != "" {
@@ -29,7 +30,7 @@ func TestAPIWarnsOfRequestsWithoutLogin(t *testing.T) {
 		}
 		ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, repl)
 		ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: address})
-		a.warn(r.WithContext(ctx))
+		u.look(r.WithContext(ctx), zap.New(core), "neuroquantum_ws_api", "h")
 	}
 	request("127.0.0.1", "", false)
 	request("::1", "", false)
@@ -40,7 +41,8 @@ func TestAPIWarnsOfRequestsWithoutLogin(t *testing.T) {
 	}
 	request("192.0.2.1", "", false)
 	request("192.0.2.2", "", false)
-	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel || all[0].ContextMap()["client_ip"] != "192.0.2.1" {
+	if all := logs.All(); len(all) != 1 || all[0].Level != zap.WarnLevel || all[0].ContextMap()["client_ip"] != "192.0.2.1" ||
+		!strings.Contains(all[0].Message, "neuroquantum_ws_api") {
 		t.Errorf("got %v", all)
 	}
 }
