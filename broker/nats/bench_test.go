@@ -71,7 +71,9 @@ func BenchmarkAcross(b *testing.B) {
 			var times []time.Duration
 			for b.Loop() {
 				start := time.Now()
-				go func() { _, _ = hubs[0].Publish(context.Background(), hub.Publication{Channel: "c", Data: []byte(`{"value":21.5}`)}) }()
+				go func() {
+					_, _ = hubs[0].Publish(context.Background(), hub.Publication{Channel: "c", Data: []byte(`{"value":21.5}`)})
+				}()
 				<-arrived
 				times = append(times, time.Since(start))
 			}
