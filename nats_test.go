@@ -1,8 +1,15 @@
 package neuroquantumws_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -49,4 +56,46 @@ func TestTwoHubsShareChannels(t *testing.T) {
 func (s *site) dialPath(path string) *wstest.Client {
 	s.t.Helper()
 	return wstest.Dial(s.t, "ws://"+s.address+path, wstest.Options{})
+}
+
+// TestReloadKeepsASharedHub: the server within the process and what comes from it outlive a reload; a configuration that is only checked
+// starts none.
+func TestReloadKeepsASharedHub(t *testing.T) {
+	rules := "channel ** {\nhistory 100\n" + anyone + "\n}\n"
+	options := twoHubs(t, rules)
+	s := serveSite(t, options)
+	a, b := s.dial(), s.dialPath("/b")
+	b.Subscribe("c")
+	a.Publish("c", 1)
+	b.Expect("channel_message")
+	s.reload(strings.ReplaceAll(options, "history 100", "history 50\nqueue 10 1MiB"))
+	a.Publish("c", 2)
+	if m := b.Expect("channel_message"); fmt.Sprint(m["data"]) != "2" {
+		t.Errorf("got %v", m)
+	}
+	s.reload(strings.Replace(options, "neuroquantum_ws /b", "neuroquantum_ws /other", 1))
+	a.Publish("c", 3)
+	if m := b.Expect("channel_message"); fmt.Sprint(m["data"]) != "3" {
+		t.Errorf("got %v", m)
+	}
+}
+
+// TestCheckingStartsNoServer: `caddy validate` must not touch the directory of a server that may be running.
+func TestCheckingStartsNoServer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "nats")
+	s := &site{t: t, address: freeAddress(t)}
+	config, err := adapt(s.wrap(ws("broker nats {\nembedded {\nstore_dir " + dir + "\n}\n}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c caddy.Config
+	if err := json.Unmarshal(config, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
 }

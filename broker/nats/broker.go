@@ -21,7 +21,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// ErrUnavailable: NATS, or what is asked of it, is out of reach for now.
+// ErrUnavailable tells that NATS, or what is asked of it, is out of reach for now.
 var ErrUnavailable = errors.New("NATS is out of reach")
 
 // Options are what a broker is made of.

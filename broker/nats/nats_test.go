@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -20,7 +21,13 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each run of a model makes a stream; fewer of them take a few seconds, and -rapid.checks asks for more.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // node is a broker that stands in no hub.
 type node struct {

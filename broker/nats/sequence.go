@@ -183,6 +183,7 @@ func (b *Broker) watch(ctx context.Context, states chan<- state) {
 		case <-ctx.Done():
 			return
 		}
+		came := b.next() - 1 // before the question: the answer is older than what comes meanwhile
 		info, err := b.info(ctx)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -190,7 +191,7 @@ func (b *Broker) watch(ctx context.Context, states chan<- state) {
 			continue // a later check will tell; what comes meanwhile is in order
 		case b.note(info):
 			err = errRenewed
-		case b.shrunk(info):
+		case info.State.LastSeq < came:
 			if short++; short == shrunkChecks {
 				err = b.renew(ctx, info)
 			}

@@ -115,15 +115,8 @@ func (b *Broker) limit(ctx context.Context, info *jetstream.StreamInfo) error {
 }
 
 // shrunkChecks is at how many looks in a row the stream must be shorter than what came here before that is believed: a leader that has
-// lost its office may not know of the newest.
+// lost its office may not know of the newest. Then its servers lost what they had stored, as after a power failure.
 const shrunkChecks = 3
-
-// shrunk tells whether the stream is shorter than what came here: its servers lost what they had stored, as after a power failure.
-func (b *Broker) shrunk(info *jetstream.StreamInfo) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return info.State.LastSeq < b.delivered
-}
 
 // renew begins another epoch of a stream that has lost its newest messages, as their offsets will be given again.
 func (b *Broker) renew(ctx context.Context, info *jetstream.StreamInfo) error {
