@@ -58,6 +58,7 @@ var (
 	mReady       = gauge("ready", "Whether the hub takes new clients.")
 	mActive      = gauge("connections_active", "Connections that are open.")
 	mLimit       = gauge("connections_limit", "Connections that may be open.")
+	mNodes       = gauge("nodes", "Nodes of the hub that are alive, as this one sees it, itself included.")
 	mParked      = gauge("connections_parked", "Open connections that say nothing and have no goroutine.")
 	mConnections = counter("connections_total", "Connections made.")
 	mClosed      = counter("connections_closed_total", "Connections ended, by close code; 1006 without a close frame.", "code")
@@ -190,6 +191,7 @@ func (s sink) connections(p *pooledHub, stats hub.Stats) {
 		ready = 1
 	}
 	s.tell(mReady, ready)
+	s.tell(mNodes, float64(p.hub.Nodes()))
 	s.tell(mActive, float64(stats.Connections))
 	s.tell(mLimit, float64(p.hub.Settings().MaxConnections))
 	s.tell(mParked, float64(stats.Parked))

@@ -93,6 +93,14 @@ func (h *Hub) Node() string {
 	return h.peers.Node()
 }
 
+// Nodes counts the nodes of the hub that are alive, this one included.
+func (h *Hub) Nodes() int {
+	if h.peers == nil {
+		return 1
+	}
+	return 1 + len(h.peers.Nodes())
+}
+
 // Lead calls run while this node leads the task; at once, and until ctx ends, where the hub is of this process alone.
 func (h *Hub) Lead(ctx context.Context, task string, run func(ctx context.Context)) {
 	if h.peers == nil {
