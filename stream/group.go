@@ -26,6 +26,7 @@ type Group struct {
 	registry *Registry
 	owner    Owner
 	sender   Sender
+	number   uint64          // of the groups made before it
 	ctx      context.Context // done once the group is closed
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -44,6 +45,7 @@ func (r *Registry) NewGroup(owner Owner, sender Sender) *Group {
 		registry: r,
 		owner:    owner,
 		sender:   sender,
+		number:   r.groups.Add(1),
 		ctx:      ctx,
 		cancel:   cancel,
 		running:  make(map[string]*stream),
@@ -52,8 +54,8 @@ func (r *Registry) NewGroup(owner Owner, sender Sender) *Group {
 
 // Start checks the request and starts its stream, which then tells all else by messages: query_started, batches and progress, and
 // one ending. A request that is refused is a *protocol.Error (QUERY_NOT_FOUND, INVALID_PARAMS, INVALID_STREAM_ID, LIMIT_EXCEEDED), and
-// nothing is sent for it; a closed Group gives ErrSenderClosed. A stream to be resumed that still runs on another connection, which the
-// server does not know to be gone, is taken over.
+// nothing is sent for it; a closed Group gives ErrSenderClosed. A stream to be resumed that still runs on an earlier connection, which the
+// server does not know to be gone, is taken over. From a later one it is not: what a connection that is gone had asked for may be read late.
 func (g *Group) Start(req Request) (err error) {
 	if req.Watch != nil {
 		defer func() {

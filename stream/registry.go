@@ -20,6 +20,7 @@ type Registry struct {
 
 	counters counters
 	metrics  metrics
+	groups   atomic.Uint64 // made so far
 
 	mu      sync.Mutex
 	running map[string]*stream // by id; from Start to the ending
@@ -138,6 +139,9 @@ func (r *Registry) add(s *stream) error {
 	defer r.mu.Unlock()
 	if s.resume != nil {
 		if old := r.running[s.id]; old != nil && old.left.user == user {
+			if old.group.number > s.group.number {
+				return protocol.Errorf(protocol.InvalidStreamID, "this query goes on on a connection that was made later")
+			}
 			s.before, s.left = old, old.left
 		} else if r.shelf.find(s.id, user) < 0 {
 			return notResumable()
@@ -180,7 +184,7 @@ func (r *Registry) addWatchLocked(s *stream) error {
 	}
 	if id, ok := parseStreamID(s.watch.StreamID); ok && r.shelf.find(id, s.left.user) < 0 {
 		old := r.running[id]
-		if old != nil && old.watch != nil && old.left.user == s.left.user && old.group != s.group {
+		if old != nil && old.watch != nil && old.left.user == s.left.user && old.group.number < s.group.number {
 			s.before = old
 		}
 		if old == nil || s.before != nil {

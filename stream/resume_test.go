@@ -325,9 +325,12 @@ func TestResumeTakesOver(t *testing.T) {
 		synctest.Wait()
 		id := oldClient.streamID(t)
 		wantRefusal(t, old.Start(Request{Query: query, Resume: &Resume{id, 0}}), protocol.InvalidStreamID, "this connection")
+		lost, _ := p.connect(t, "ann")
 		group, client := p.connect(t, "ann")
 		start(t, group, Request{Query: query, Resume: &Resume{id, 0}, Options: options})
 		synctest.Wait()
+		// What the connection before this one had asked for as well may be read only now.
+		wantRefusal(t, lost.Start(Request{Query: query, Resume: &Resume{id, 0}, Options: options}), protocol.InvalidStreamID, "made later")
 		if n := len(client.all()); n != 0 || !p.registry.List()[0].Started.Equal(time.Now()) {
 			t.Fatalf("%d messages while the other still runs", n)
 		}
