@@ -59,9 +59,7 @@ func TestAPIQueries(t *testing.T) {
 		api.get("/queries?"+query).fails(400, "INVALID_PARAMS")
 	}
 	// A reload tells of the new ones.
-	if err := s.load(apiSite + ws("")); err != nil {
-		t.Fatal(err)
-	}
+	s.reload(apiSite + ws(""))
 	until(s.dial(), "the queries are gone", func() bool { return api.get("/queries").want(200).text == "{\"queries\":[]}\n" })
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,11 +16,12 @@ func TestFlowControl(t *testing.T) {
 	if err := run(t.Context(), []string{"-url", site.URL(), "-pause", "100ms"}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
+	// What the reader has in hand when the others come is beside the buffer.
 	for _, want := range []string{
-		"gap: 90 messages, reason client", "40 of them are still in the history", "message 99", "paused, stalled for", "batch 5 taken",
+		"gap: (89|90) messages, reason client", "(39|40) of them are still in the history", "message 99", "paused, stalled for", "batch 5 taken",
 		"93504 rows in",
 	} {
-		if !strings.Contains(out.String(), want) {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
