@@ -46,7 +46,7 @@ smoke: browser
 
 # The TypeScript client, against Caddy, in Node and in a browser, and the examples.
 clients: build browser
-	cd client/js && npm ci --no-audit --no-fund && npm run check && npm run typecheck && npm run build && npm test && npm run size && \
+	cd client/js && npm ci --no-audit --no-fund && npm run check && npm run build && npm run typecheck && npm test && npm run size && \
 		npm pack --dry-run
 
 # The demo page and WebSocket over HTTP/2 are tried in Debian's Chromium.
