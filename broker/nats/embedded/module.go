@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -236,7 +237,20 @@ func (m *Module) options() (*server.Options, error) {
 	if m.Cluster == nil {
 		return o, nil
 	}
+	if m.Listen == "" {
+		hide(o)
+	}
 	return o, m.join(o)
+}
+
+// hide has a server of a cluster listen for nobody. One that does not listen at all does not speak with the others either: their
+// connections wait for the one of clients to be open. So it is, to this machine, and to who knows a password that nobody is told.
+func hide(o *server.Options) {
+	o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
+	o.Cluster.NoAdvertise = true
+	if o.Username == "" {
+		o.Username, o.Password = "caddy", rand.Text()
+	}
 }
 
 // join makes the server one of a cluster.

@@ -29,6 +29,8 @@ var servers = caddy.NewUsagePool()
 type running struct {
 	server  *server.Server
 	options []byte // as they were when it started
+
+	name, password string // of those within the process
 }
 
 // Destruct implements caddy.Destructor: no hub uses the server any more.
@@ -49,11 +51,15 @@ func (m *Module) Take(log *zap.Logger) (nats.Lease, error) {
 		return nats.Lease{}, fmt.Errorf("the options of the NATS server: %w", err)
 	}
 	value, _, err := servers.LoadOrNew(dir, func() (caddy.Destructor, error) {
-		s, err := m.start(log)
+		options, err := m.options()
 		if err != nil {
 			return nil, err
 		}
-		return &running{s, text}, nil
+		s, err := start(options, log)
+		if err != nil {
+			return nil, err
+		}
+		return &running{s, text, options.Username, options.Password}, nil
 	})
 	if err != nil {
 		return nats.Lease{}, err
@@ -66,13 +72,9 @@ func (m *Module) Take(log *zap.Logger) (nats.Lease, error) {
 	if !bytes.Equal(r.options, text) {
 		return nats.Lease{}, errors.Join(fmt.Errorf("the NATS server of %s runs with other options", dir), release())
 	}
-	name, password, err := login(m.Auth)
-	if err != nil {
-		return nats.Lease{}, errors.Join(err, release())
-	}
 	connect := func(o *natsgo.Options) error {
-		if name != "" {
-			o.User, o.Password = name, password
+		if r.name != "" {
+			o.User, o.Password = r.name, r.password
 		}
 		return natsgo.InProcessServer(r.server)(o)
 	}
@@ -80,11 +82,7 @@ func (m *Module) Take(log *zap.Logger) (nats.Lease, error) {
 }
 
 // start starts the server and waits until it accepts connections.
-func (m *Module) start(log *zap.Logger) (*server.Server, error) {
-	options, err := m.options()
-	if err != nil {
-		return nil, err
-	}
+func start(options *server.Options, log *zap.Logger) (*server.Server, error) {
 	if err := os.MkdirAll(options.StoreDir, 0o700); err != nil {
 		return nil, fmt.Errorf("store_dir: %w", err)
 	}
