@@ -157,6 +157,13 @@ func TestAPIOverNodes(t *testing.T) {
 			t.Errorf("got %s", stats.text)
 		}
 	}
+	// The history is one for all nodes, which look at its size now and then.
+	until(clients["/wsann"], "both have seen it", func() bool {
+		stats := a.get("/stats").want(200)
+		nodes := stats.items("nodes")
+		return nodes[0].Int("bytes_history") > 0 && nodes[1].Int("bytes_history") == nodes[0].Int("bytes_history") &&
+			stats.Int("bytes_history") == nodes[0].Int("bytes_history")
+	})
 	// Closing.
 	bob := clients["/bbob"]
 	if one := a.get("/connections/" + connectionID(bob)).want(200); one.Text("user") != "bob" || len(one.List("channels")) != 2 {

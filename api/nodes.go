@@ -50,11 +50,11 @@ var merges = map[string]merge{
 	"GET channels":            mergeChannels,
 	"GET channels/{name}":     mergeChannel,
 	"GET connections":         mergeConnections,
-	"GET connections/{id}":    any1,
-	"DELETE connections/{id}": any1,
+	"GET connections/{id}":    onlyOne,
+	"DELETE connections/{id}": onlyOne,
 	"DELETE users/{user}":     mergeDisconnected,
 	"GET streams":             mergeStreams,
-	"DELETE streams/{id}":     any1,
+	"DELETE streams/{id}":     onlyOne,
 	"GET stats":               mergeStats,
 }
 
@@ -143,8 +143,8 @@ func decode[T any](parts []part) ([]T, error) {
 	return out, nil
 }
 
-// any1 is the merge of what only one node has.
-func any1(_ *API, _ *request, parts []part) (any, error) {
+// onlyOne is the merge of what only one node has.
+func onlyOne(_ *API, _ *request, parts []part) (any, error) {
 	if len(parts[0].Body) == 0 || string(parts[0].Body) == "null" {
 		return nil, nil
 	}
@@ -264,7 +264,10 @@ func mergeDisconnected(a *API, r *request, parts []part) (any, error) {
 	return sum, nil
 }
 
-// mergeStats adds up what nodes count, and lists each. The order is one for all; its newest place is the farthest that any has seen.
+// shared are the stats of what all nodes have in common, the order and the history: the largest is what the node that knows best says.
+var shared = []string{"offset", "history_channels", "bytes_history"}
+
+// mergeStats adds up what nodes count, and lists each.
 func mergeStats(_ *API, _ *request, parts []part) (any, error) {
 	sum := map[string]any{}
 	nodes := make([]json.RawMessage, len(parts))
@@ -274,11 +277,13 @@ func mergeStats(_ *API, _ *request, parts []part) (any, error) {
 			return nil, err
 		}
 		nodes[i] = p.Body
-		offset, _ := sum["offset"].(float64)
-		add(sum, one)
-		if mine, ok := one["offset"].(float64); ok {
-			sum["offset"] = max(offset, mine)
+		for _, name := range shared {
+			before, _ := sum[name].(float64)
+			mine, _ := one[name].(float64)
+			sum[name] = max(before, mine)
+			delete(one, name)
 		}
+		add(sum, one)
 	}
 	delete(sum, "node")
 	sum["nodes"] = nodes
