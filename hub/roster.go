@@ -259,7 +259,7 @@ func (p *presence) askLocked(node string, n *rosterNode) {
 		return
 	}
 	r.running.Go(func() {
-		for {
+		for said := false; ; said = true {
 			ctx, cancel := context.WithTimeout(r.ctx, rosterPatience)
 			answers, _ := r.peers.Ask(ctx, node, presenceTopic, nil)
 			cancel()
@@ -270,8 +270,11 @@ func (p *presence) askLocked(node string, n *rosterNode) {
 			p.mu.Lock()
 			gone := r.nodes[node] != n
 			p.mu.Unlock()
-			if gone {
+			if gone || r.ctx.Err() != nil {
 				return
+			}
+			if !said {
+				r.log.Warn("the members of another node are not known yet; asking again", zap.String("node", node), zap.Int("answers", len(answers)))
 			}
 			select {
 			case <-time.After(rosterPause):
