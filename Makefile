@@ -75,7 +75,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
 	go test -run '^$$' -fuzz '^FuzzOwn$$' -fuzztime $(FUZZTIME) ./access
 	go test -run '^$$' -fuzz '^FuzzToken$$' -fuzztime $(FUZZTIME) ./access
-	go test -run '^$$' -fuzz '^FuzzCredential$$' -fuzztime $(FUZZTIME) ./internal/credential
+	go test -run '^$$' -fuzz '^FuzzCredential$$' -fuzztime $(FUZZTIME) ./internal/handshake
 	go test -run '^$$' -fuzz '^FuzzHandshake$$' -fuzztime $(FUZZTIME) .
 	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
 	go test -run '^$$' -fuzz '^FuzzChange$$' -fuzztime $(FUZZTIME) ./source/postgres

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,7 +13,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -337,7 +338,7 @@ func TestAPIAcrossReloads(t *testing.T) {
 	}
 	api.get("/stats").want(200)
 	s.reload("respond ok")
-	if _, code := c.Closed(); code != 1001 || neuroquantumws.HubOf("default") != nil {
+	if _, code := c.Closed(); code != 1001 || instance.Find("default") != nil {
 		t.Errorf("closed with %d", code)
 	}
 }

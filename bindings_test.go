@@ -7,7 +7,7 @@ import (
 
 // TestTextParts: what a request puts in the place of one of Caddy's placeholders is never read as a placeholder for the client.
 func TestTextParts(t *testing.T) {
-	for text, want := range map[string][]textPart{
+	for text, want := range map[string][]segment{
 		"":                        {{text: ""}},
 		"plain":                   {{text: "plain"}},
 		"{user}":                  {{text: ""}, {placeholder: "user"}, {text: ""}},
@@ -17,7 +17,7 @@ func TestTextParts(t *testing.T) {
 		"{claim.}{{user}}":        {{text: "{claim.}{"}, {placeholder: "user"}, {text: "}"}},
 		"{http.vars.a}-{claim.t}": {{text: "{http.vars.a}-"}, {placeholder: "claim.t"}, {text: ""}},
 	} {
-		if got := textParts(text); !slices.Equal(got, want) {
+		if got := parseText(text); !slices.Equal(got, want) {
 			t.Errorf("%q: %q", text, got)
 		}
 	}

@@ -3,20 +3,20 @@ package neuroquantumws
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 )
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("neuroquantum_ws", parseCaddyfile)
-	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws", httpcaddyfile.After, "encode")
 }
 
 func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -128,13 +128,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	var raw []caddyfile.Dispenser
-	err := options(d, 0, func(d *caddyfile.Dispenser, name string) (bool, error) {
+	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		if name == "allow_raw_sql" {
 			raw = append(raw, *d)
 			return true, h.unmarshalRawSQL(d)
 		}
 		return h.option(d, name)
-	})
+	}, "channel", "source", "query", "feed", "metadata", "allow_raw_sql")
 	if err != nil {
 		return err
 	}
@@ -144,33 +144,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	// Only now is it known whether the queue's policy fits every channel.
 	if _, err := h.settings(); err != nil {
 		return d.Err(err.Error())
-	}
-	return nil
-}
-
-// repeatable options may stand more than once: each names another thing. In a query or feed there is one source.
-var repeatable = map[bool]map[string]bool{
-	true:  {"channel": true, "source": true, "query": true, "feed": true, "metadata": true, "allow_raw_sql": true}, // in the directive
-	false: {"allow": true, "param": true, "bind": true, "on": true},                                                // in its blocks
-}
-
-// options reads a block whose options may each stand once. option reads one and tells whether it exists.
-func options(d *caddyfile.Dispenser, nesting int, option func(d *caddyfile.Dispenser, name string) (bool, error)) error {
-	seen := make(map[string]bool)
-	for d.NextBlock(nesting) {
-		name := d.Val()
-		if seen[name] && !repeatable[nesting == 0][name] {
-			return d.Errf("%s is given twice", name)
-		}
-		seen[name] = true
-		known, err := option(d, name)
-		switch {
-		case err != nil:
-			return err
-		case known:
-		default:
-			return d.Errf("unknown option %s", name)
-		}
 	}
 	return nil
 }
@@ -189,33 +162,33 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 		"idle_timeout": &h.IdleTimeout, "write_timeout": &h.WriteTimeout, "auth_timeout": &h.AuthTimeout, "drain": &h.Drain,
 	}
 	if n := numbers[name]; n != nil {
-		return true, args(d, number(n))
+		return true, directive.Args(d, directive.Integer(n))
 	}
 	if n := sizes[name]; n != nil {
-		return true, args(d, size(n))
+		return true, directive.Args(d, directive.Size(n))
 	}
 	if n := durations[name]; n != nil {
-		return true, args(d, duration(n))
+		return true, directive.Args(d, directive.Duration(n))
 	}
 	switch name {
 	case "hub":
-		return true, args(d, text(&h.Hub))
+		return true, directive.Args(d, directive.Text(&h.Hub))
 	case "user":
-		return true, args(d, text(&h.User))
+		return true, directive.Args(d, directive.Text(&h.User))
 	case "rate_limit":
 		h.RateLimit = new(RateLimit)
-		return true, argsOr(d, 1, positive(&h.RateLimit.Rate), number(&h.RateLimit.Burst))
+		return true, directive.OptionalArgs(d, 1, directive.Positive(&h.RateLimit.Rate), directive.Integer(&h.RateLimit.Burst))
 	case "heartbeat":
 		h.Heartbeat = new(Heartbeat)
-		return true, h.checked(d, args(d, duration(&h.Heartbeat.Interval), duration(&h.Heartbeat.Timeout)))
+		return true, h.validated(d, directive.Args(d, directive.Duration(&h.Heartbeat.Interval), directive.Duration(&h.Heartbeat.Timeout)))
 	case "queue":
 		h.Queue = new(Queue)
 		return true, h.Queue.unmarshal(d)
 	case "throttle":
 		h.Throttle = new(Throttle)
-		return true, h.checked(d, args(d, positive(&h.Throttle.Start), positive(&h.Throttle.Pause), duration(&h.Throttle.Delay)))
+		return true, h.validated(d, directive.Args(d, directive.Positive(&h.Throttle.Start), directive.Positive(&h.Throttle.Pause), directive.Duration(&h.Throttle.Delay)))
 	case "health":
-		return true, h.checked(d, h.unmarshalHealth(d))
+		return true, h.validated(d, h.unmarshalHealth(d))
 	case "origins":
 		return true, h.unmarshalOrigins(d)
 	case "jwt":
@@ -227,7 +200,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	case "broker":
 		return true, h.unmarshalBroker(d)
 	case "stream":
-		return true, h.checked(d, h.unmarshalStream(d))
+		return true, h.validated(d, h.unmarshalStream(d))
 	case "source":
 		return true, h.unmarshalSource(d)
 	case "query":
@@ -238,8 +211,8 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	return false, nil
 }
 
-// checked refuses, at its line, an option whose values do not go together; err is what reading it gave.
-func (h *Handler) checked(d *caddyfile.Dispenser, err error) error {
+// validated refuses, at its line, an option whose values do not go together; err is what reading it gave.
+func (h *Handler) validated(d *caddyfile.Dispenser, err error) error {
 	if err != nil {
 		return err
 	}
@@ -252,83 +225,8 @@ func (h *Handler) checked(d *caddyfile.Dispenser, err error) error {
 	return nil
 }
 
-// argument reads one argument; its error says what is wrong with it, without its place.
-type argument func(value string) string
-
-// args reads exactly these arguments.
-func args(d *caddyfile.Dispenser, want ...argument) error { return argsOr(d, len(want), want...) }
-
-// argsOr reads these arguments, of which those behind the first least may be left out.
-func argsOr(d *caddyfile.Dispenser, least int, want ...argument) error {
-	option := d.Val()
-	given := d.RemainingArgs()
-	if len(given) < least || len(given) > len(want) {
-		return d.Errf("%s: wrong number of arguments", option)
-	}
-	for i, value := range given {
-		if wrong := want[i](value); wrong != "" {
-			return d.Errf("%s: %q %s", option, value, wrong)
-		}
-	}
-	return nil
-}
-
-func text(to *string) argument {
-	return func(value string) string {
-		*to = value
-		if value == "" {
-			return "must not be empty"
-		}
-		return ""
-	}
-}
-
-func number(to *int) argument {
-	return func(value string) string {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > math.MaxInt32 {
-			return "must be a positive integer"
-		}
-		*to = n
-		return ""
-	}
-}
-
-func positive(to *float64) argument {
-	return func(value string) string {
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(n > 0) || math.IsInf(n, 0) {
-			return "must be a positive number"
-		}
-		*to = n
-		return ""
-	}
-}
-
-func size(to *int64) argument {
-	return func(value string) string {
-		n, err := humanize.ParseBytes(value)
-		if err != nil || n < 1 || n > math.MaxInt64 {
-			return "must be a size, such as 64KiB"
-		}
-		*to = int64(n)
-		return ""
-	}
-}
-
-func duration(to *caddy.Duration) argument {
-	return func(value string) string {
-		n, err := caddy.ParseDuration(value)
-		if err != nil || n <= 0 {
-			return "must be a positive duration, such as 30s"
-		}
-		*to = caddy.Duration(n)
-		return ""
-	}
-}
-
 func (q *Queue) unmarshal(d *caddyfile.Dispenser) error {
-	if err := argsOr(d, 2, number(&q.Messages), size(&q.Bytes), text(&q.Policy)); err != nil {
+	if err := directive.OptionalArgs(d, 2, directive.Integer(&q.Messages), directive.Size(&q.Bytes), directive.Text(&q.Policy)); err != nil {
 		return err
 	}
 	// Whether block can work depends on a history that may still follow.
@@ -349,7 +247,7 @@ func (h *Handler) unmarshalHealth(d *caddyfile.Dispenser) error {
 		return d.Err("health: give the shares to warn and to close at, or off")
 	}
 	for i, to := range []*float64{&h.Health.Warn, &h.Health.Close} {
-		if wrong := positive(to)(given[i]); wrong != "" {
+		if wrong := directive.Positive(to)(given[i]); wrong != "" {
 			return d.Errf("health: %q %s", given[i], wrong)
 		}
 	}
@@ -361,7 +259,7 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 	if len(h.Origins) == 0 {
 		return d.ArgErr()
 	}
-	if _, err := parseOrigins(h.Origins); err != nil {
+	if _, err := handshake.ParseOrigins(h.Origins); err != nil {
 		return d.Errf("origins: %v", err)
 	}
 	return nil
@@ -369,7 +267,7 @@ func (h *Handler) unmarshalOrigins(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalMetadata(d *caddyfile.Dispenser) error {
 	var name, value string
-	if err := args(d, text(&name), text(&value)); err != nil {
+	if err := directive.Args(d, directive.Text(&name), directive.Text(&value)); err != nil {
 		return err
 	}
 	if _, twice := h.Metadata[name]; twice {
@@ -384,7 +282,7 @@ func (h *Handler) unmarshalMetadata(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalChannel(d *caddyfile.Dispenser) error {
 	var c Channel
-	if err := args(d, text(&c.Pattern)); err != nil {
+	if err := directive.Args(d, directive.Text(&c.Pattern)); err != nil {
 		return err
 	}
 	rule, err := (&Channel{Pattern: c.Pattern}).rule(nil)
@@ -399,14 +297,14 @@ func (h *Handler) unmarshalChannel(d *caddyfile.Dispenser) error {
 			return d.Errf("channel %s: the block %s before it holds the same channels", c.Pattern, other.Pattern)
 		}
 	}
-	err = options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
+	err = directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "history":
 			c.History = new(History)
-			return true, argsOr(d, 1, number(&c.History.Messages), duration(&c.History.Age))
+			return true, directive.OptionalArgs(d, 1, directive.Integer(&c.History.Messages), directive.Duration(&c.History.Age))
 		case "presence":
 			c.Presence = true
-			return true, args(d)
+			return true, directive.Args(d)
 		case "queue":
 			c.Queue = new(Queue)
 			return true, c.Queue.unmarshal(d)
@@ -414,7 +312,7 @@ func (h *Handler) unmarshalChannel(d *caddyfile.Dispenser) error {
 			return true, c.unmarshalAllow(d)
 		}
 		return false, nil
-	})
+	}, "allow")
 	if err != nil {
 		return err
 	}
@@ -463,18 +361,18 @@ func (h *Handler) unmarshalStream(d *caddyfile.Dispenser) error {
 		return d.Err("stream: it takes a block and no arguments")
 	}
 	h.Stream = new(StreamLimits)
-	return options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
+	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "batch_size":
-			return true, args(d, number(&h.Stream.BatchSize))
+			return true, directive.Args(d, directive.Integer(&h.Stream.BatchSize))
 		case "max_batch_size":
-			return true, args(d, number(&h.Stream.MaxBatchSize))
+			return true, directive.Args(d, directive.Integer(&h.Stream.MaxBatchSize))
 		case "progress_interval":
-			return true, args(d, duration(&h.Stream.ProgressInterval))
+			return true, directive.Args(d, directive.Duration(&h.Stream.ProgressInterval))
 		case "max_duration":
-			return true, args(d, duration(&h.Stream.MaxDuration))
+			return true, directive.Args(d, directive.Duration(&h.Stream.MaxDuration))
 		case "stall_timeout":
-			return true, args(d, duration(&h.Stream.StallTimeout))
+			return true, directive.Args(d, directive.Duration(&h.Stream.StallTimeout))
 		}
 		return false, nil
 	})

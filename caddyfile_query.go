@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -19,14 +20,14 @@ func checkTerms(d *caddyfile.Dispenser, terms []string) error {
 
 func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 	var name string
-	if err := args(d, text(&name)); err != nil {
+	if err := directive.Args(d, directive.Text(&name)); err != nil {
 		return err
 	}
 	if h.Query[name] != nil {
 		return d.Errf("query %s is given twice", name)
 	}
 	q := new(Query)
-	if err := options(d, 1, q.option); err != nil {
+	if err := directive.Options(d, q.option, "allow", "param", "bind"); err != nil {
 		return err
 	}
 	if q.Source == "" || q.SQL == "" && q.URL == "" && q.Body == "" {
@@ -42,25 +43,25 @@ func (h *Handler) unmarshalQuery(d *caddyfile.Dispenser) error {
 func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 	switch option {
 	case "source":
-		return true, args(d, text(&q.Source))
+		return true, directive.Args(d, directive.Text(&q.Source))
 	case "sql":
-		return true, args(d, text(&q.SQL))
+		return true, directive.Args(d, directive.Text(&q.SQL))
 	case "url":
-		return true, args(d, text(&q.URL))
+		return true, directive.Args(d, directive.Text(&q.URL))
 	case "body":
-		return true, args(d, text(&q.Body))
+		return true, directive.Args(d, directive.Text(&q.Body))
 	case "param":
 		return true, q.unmarshalParam(d)
 	case "watch":
 		return true, q.unmarshalWatch(d)
 	case "bind":
 		p := stream.Param{Type: stream.TypeText}
-		if err := args(d, text(&p.Name), text(&p.Bind)); err != nil {
+		if err := directive.Args(d, directive.Text(&p.Name), directive.Text(&p.Bind)); err != nil {
 			return true, err
 		}
 		return true, q.addParam(d, p)
 	case "total":
-		return true, args(d, func(value string) string {
+		return true, directive.Args(d, func(value string) string {
 			q.Total = stream.TotalMode(value)
 			if q.Total != stream.TotalNone && q.Total != stream.TotalEstimate && q.Total != stream.TotalExact {
 				return "must be none, estimate or exact"
@@ -68,9 +69,9 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 			return ""
 		})
 	case "int64":
-		return true, args(d, int64As(&q.Int64))
+		return true, directive.Args(d, int64As(&q.Int64))
 	case "max_duration":
-		return true, args(d, duration(&q.MaxDuration))
+		return true, directive.Args(d, directive.Duration(&q.MaxDuration))
 	case "allow":
 		terms := d.RemainingArgs()
 		if len(terms) == 0 {
@@ -82,7 +83,7 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 	return false, nil
 }
 
-func int64As(to *string) argument {
+func int64As(to *string) directive.Argument {
 	return func(value string) string {
 		*to = value
 		if value != int64Number && value != int64String {
@@ -97,7 +98,7 @@ func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
 		return d.Err("watch: it takes a block and no arguments")
 	}
 	w := new(WatchOptions)
-	err := options(d, 2, func(d *caddyfile.Dispenser, option string) (bool, error) {
+	err := directive.Options(d, func(d *caddyfile.Dispenser, option string) (bool, error) {
 		switch option {
 		case "key":
 			w.Key = d.RemainingArgs()
@@ -107,7 +108,7 @@ func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
 			return true, nil
 		case "on":
 			var kind, name string
-			if err := args(d, text(&kind), text(&name)); err != nil {
+			if err := directive.Args(d, directive.Text(&kind), directive.Text(&name)); err != nil {
 				return true, err
 			}
 			switch kind {
@@ -122,14 +123,14 @@ func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
 			}
 			return true, nil
 		case "every":
-			return true, args(d, duration(&w.Every))
+			return true, directive.Args(d, directive.Duration(&w.Every))
 		case "debounce":
-			return true, args(d, duration(&w.Debounce))
+			return true, directive.Args(d, directive.Duration(&w.Debounce))
 		case "max_rows":
-			return true, args(d, number(&w.MaxRows))
+			return true, directive.Args(d, directive.Integer(&w.MaxRows))
 		}
 		return false, nil
-	})
+	}, "on")
 	if err != nil {
 		return err
 	}
@@ -142,26 +143,26 @@ func (q *Query) unmarshalWatch(d *caddyfile.Dispenser) error {
 
 func (q *Query) unmarshalParam(d *caddyfile.Dispenser) error {
 	var p stream.Param
-	if err := args(d, text(&p.Name), text((*string)(&p.Type))); err != nil {
+	if err := directive.Args(d, directive.Text(&p.Name), directive.Text((*string)(&p.Type))); err != nil {
 		return err
 	}
-	literal := func(to **stream.Literal) argument {
+	literal := func(to **stream.Literal) directive.Argument {
 		return func(value string) string {
 			l := stream.Literal(value)
 			*to = &l
 			return ""
 		}
 	}
-	err := options(d, 2, func(d *caddyfile.Dispenser, option string) (bool, error) {
+	err := directive.Options(d, func(d *caddyfile.Dispenser, option string) (bool, error) {
 		switch option {
 		case "max_length":
-			return true, args(d, number(&p.MaxLength))
+			return true, directive.Args(d, directive.Integer(&p.MaxLength))
 		case "min":
-			return true, args(d, literal(&p.Min))
+			return true, directive.Args(d, literal(&p.Min))
 		case "max":
-			return true, args(d, literal(&p.Max))
+			return true, directive.Args(d, literal(&p.Max))
 		case "default":
-			return true, args(d, literal(&p.Default))
+			return true, directive.Args(d, literal(&p.Default))
 		case "enum":
 			values := d.RemainingArgs()
 			if len(values) == 0 {
@@ -190,19 +191,19 @@ func (q *Query) addParam(d *caddyfile.Dispenser, p stream.Param) error {
 
 func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 	var name string
-	if err := args(d, text(&name)); err != nil {
+	if err := directive.Args(d, directive.Text(&name)); err != nil {
 		return err
 	}
 	if h.Feed[name] != nil {
 		return d.Errf("feed %s is given twice", name)
 	}
 	f := new(Feed)
-	err := options(d, 1, func(d *caddyfile.Dispenser, option string) (bool, error) {
+	err := directive.Options(d, func(d *caddyfile.Dispenser, option string) (bool, error) {
 		switch option {
 		case "source":
-			return true, args(d, text(&f.Source))
+			return true, directive.Args(d, directive.Text(&f.Source))
 		case "sql":
-			return true, args(d, text(&f.SQL))
+			return true, directive.Args(d, directive.Text(&f.SQL))
 		case "table":
 			given := d.RemainingArgs()
 			if len(given) < 2 {
@@ -211,9 +212,9 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 			f.Table, f.Columns = given[0], given[1:]
 			return true, nil
 		case "int64":
-			return true, args(d, int64As(&f.Int64))
+			return true, directive.Args(d, int64As(&f.Int64))
 		case "publish":
-			if err := args(d, text(&f.Publish)); err != nil {
+			if err := directive.Args(d, directive.Text(&f.Publish)); err != nil {
 				return true, err
 			}
 			if _, err := live.ParseTemplate(f.Publish); err != nil {
@@ -221,7 +222,7 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 			}
 			return true, nil
 		case "replay":
-			return true, argsOr(d, 1, duration(&f.Replay), number(&f.Rows))
+			return true, directive.OptionalArgs(d, 1, directive.Duration(&f.Replay), directive.Integer(&f.Rows))
 		}
 		return false, nil
 	})

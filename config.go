@@ -1,22 +1,15 @@
 package neuroquantumws
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/neuroquantumdb/neuroquantum-ws/access"
-	"github.com/neuroquantumdb/neuroquantum-ws/flow"
-	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 // The defaults that are not the zero value.
 const (
-	defaultHub                   = "default"
 	defaultMaxConnections        = 10_000
 	defaultMaxConnectionsPerIP   = 1000
 	defaultMaxConnectionsPerUser = 100
@@ -33,7 +26,6 @@ const (
 	defaultQueueBytes            = 1 << 20
 	defaultMaxQueued             = 256 << 20
 	defaultMaxHistory            = 256 << 20
-	defaultUserPlaceholder       = "{http.auth.user.id}"
 	defaultAuthTimeout           = caddy.Duration(10 * time.Second)
 )
 
@@ -180,64 +172,6 @@ type Feed struct {
 	Rows int `json:"rows,omitempty"`
 }
 
-// settings makes the hub's settings of the configuration.
-func (h *Handler) settings() (*hub.Settings, error) {
-	s, err := h.limits()
-	if err != nil {
-		return nil, err
-	}
-	if s.Fallback, err = fallbackRule(h.Queue); err != nil {
-		return nil, err
-	}
-	if len(h.Channel) == 0 && h.Queue != nil && h.Queue.Policy == flow.Block.String() {
-		return nil, errors.New("queue: the policy block needs a history to catch up from, and no channel block keeps one")
-	}
-	for i := range h.Channel {
-		rule, err := h.Channel[i].rule(h.Queue)
-		if err != nil {
-			return nil, err
-		}
-		for j, earlier := range s.Rules {
-			if earlier.Pattern.String() == rule.Pattern.String() {
-				return nil, fmt.Errorf("channel %q: the block %q before it holds the same channels", h.Channel[i].Pattern, h.Channel[j].Pattern)
-			}
-		}
-		s.Rules = append(s.Rules, rule)
-	}
-	return s, nil
-}
-
-// limits makes the part of the hub's settings that is not about channels.
-func (h *Handler) limits() (*hub.Settings, error) {
-	s := &hub.Settings{
-		MaxConnections:        orDefault(h.MaxConnections, defaultMaxConnections),
-		MaxConnectionsPerIP:   orDefault(h.MaxConnectionsPerIP, defaultMaxConnectionsPerIP),
-		MaxConnectionsPerUser: orDefault(h.MaxConnectionsPerUser, defaultMaxConnectionsPerUser),
-		MaxMessageSize:        orDefault(h.MaxMessageSize, defaultMaxMessageSize),
-		MaxSubscriptions:      orDefault(h.MaxSubscriptions, defaultMaxSubscriptions),
-		MaxQueued:             orDefault(h.MaxQueued, defaultMaxQueued),
-		HeartbeatInterval:     defaultHeartbeatInterval,
-		HeartbeatTimeout:      defaultHeartbeatTimeout,
-		IdleTimeout:           time.Duration(orDefault(h.IdleTimeout, caddy.Duration(defaultIdleTimeout))),
-		WriteTimeout:          time.Duration(orDefault(h.WriteTimeout, caddy.Duration(defaultWriteTimeout))),
-		Drain:                 time.Duration(orDefault(h.Drain, caddy.Duration(defaultDrain))),
-		Health:                flow.DefaultHealth,
-	}
-	if hb := h.Heartbeat; hb != nil {
-		s.HeartbeatInterval = time.Duration(orDefault(hb.Interval, caddy.Duration(defaultHeartbeatInterval)))
-		s.HeartbeatTimeout = time.Duration(orDefault(hb.Timeout, caddy.Duration(defaultHeartbeatTimeout)))
-	}
-	if h.Health != nil {
-		s.Health = flow.Health{
-			Warn: orDefault(h.Health.Warn, flow.DefaultHealth.Warn), Close: orDefault(h.Health.Close, flow.DefaultHealth.Close),
-		}
-		if h.Health.Off {
-			s.Health.Close = 0
-		}
-	}
-	return s, checkLimits(h, s)
-}
-
 func orDefault[T comparable](v, standard T) T {
 	var zero T
 	if v == zero {
@@ -245,133 +179,5 @@ func orDefault[T comparable](v, standard T) T {
 	}
 	return v
 }
-
-// checkLimits refuses what cannot work. In s the defaults stand in.
-func checkLimits(h *Handler, s *hub.Settings) error {
-	for name, v := range map[string]int64{
-		"max_connections": int64(h.MaxConnections), "max_connections_per_ip": int64(h.MaxConnectionsPerIP),
-		"max_connections_per_user": int64(h.MaxConnectionsPerUser), "max_message_size": h.MaxMessageSize,
-		"max_subscriptions": int64(h.MaxSubscriptions), "max_streams": int64(h.MaxStreams),
-		"max_watches": int64(h.MaxWatches), "max_watches_total": int64(h.MaxWatchesTotal),
-		"max_streams_per_user": int64(h.MaxStreamsPerUser), "max_streams_total": int64(h.MaxStreamsTotal), "max_queued": h.MaxQueued,
-		"max_history": h.MaxHistory, "idle_timeout": int64(h.IdleTimeout), "write_timeout": int64(h.WriteTimeout),
-		"auth_timeout": int64(h.AuthTimeout), "drain": int64(h.Drain),
-		"heartbeat": int64(s.HeartbeatInterval),
-	} {
-		if v < 0 {
-			return fmt.Errorf("%s must be positive", name)
-		}
-	}
-	switch {
-	case s.HeartbeatTimeout <= s.HeartbeatInterval:
-		return errors.New("heartbeat: the timeout must be longer than the interval")
-	case s.Health.Close != 0 && (s.Health.Warn <= 0 || s.Health.Warn > s.Health.Close || s.Health.Close >= 1):
-		return errors.New("health: the shares must be 0 < warn <= close < 1")
-	case h.RateLimit != nil && (h.RateLimit.Rate < 0 || h.RateLimit.Burst < 0):
-		return errors.New("rate_limit must be positive")
-	}
-	return nil
-}
-
-func (q *Queue) class(history bool) (flow.Class, error) {
-	c := flow.Class{MaxMessages: defaultQueueMessages, MaxBytes: defaultQueueBytes, History: history}
-	if q == nil {
-		return c, nil
-	}
-	if q.Messages < 0 || q.Bytes < 0 || q.Bytes > 1<<31-1 {
-		return c, errors.New("queue: the numbers of messages and bytes must be positive, and bytes under 2 GiB")
-	}
-	c.MaxMessages = orDefault(q.Messages, defaultQueueMessages)
-	c.MaxBytes = orDefault(int(q.Bytes), defaultQueueBytes)
-	if q.Policy != "" {
-		policy, err := flow.ParsePolicy(q.Policy)
-		if err != nil {
-			return c, fmt.Errorf("queue: %w", err)
-		}
-		c.Policy = policy
-	}
-	if c.Policy == flow.Block && !history {
-		return c, errors.New("queue: the policy block needs a history to catch up from")
-	}
-	return c, nil
-}
-
-// fallbackRule holds for all channels where no channel block stands. It also lends its queue to messages that are sent to
-// connections directly, for which block would mean nothing.
-func fallbackRule(q *Queue) (*hub.Rule, error) {
-	class, err := q.class(true)
-	class.History = false
-	if class.Policy == flow.Block {
-		class.Policy = flow.DropOldest
-	}
-	return &hub.Rule{Queue: class, Allow: access.Open}, err
-}
-
-func (c *Channel) rule(standard *Queue) (*hub.Rule, error) {
-	pattern, own, err := access.ParsePattern(c.Pattern)
-	if err != nil {
-		return nil, err
-	}
-	rule := &hub.Rule{Pattern: pattern, Own: own, Presence: c.Presence}
-	if c.History != nil {
-		if c.History.Messages < 1 || c.History.Age < 0 {
-			return nil, fmt.Errorf("channel %q: history needs a positive number of messages and no negative age", c.Pattern)
-		}
-		rule.History = hub.Retention{Messages: c.History.Messages, Age: time.Duration(c.History.Age)}
-	}
-	queue := c.Queue
-	if queue == nil {
-		queue = standard
-	}
-	if rule.Queue, err = queue.class(rule.History.Keeps()); err != nil {
-		return nil, fmt.Errorf("channel %q: %w", c.Pattern, err)
-	}
-	for verb, terms := range map[string][]string{
-		"subscribe": c.Allow.Subscribe, "publish": c.Allow.Publish, "history": c.Allow.History,
-		"presence": c.Allow.Presence,
-	} {
-		for _, text := range terms {
-			term, err := access.ParseTerm(text)
-			if err != nil {
-				return nil, fmt.Errorf("channel %q: allow %s: %w", c.Pattern, verb, err)
-			}
-			rule.Allow.Add(verb, term)
-		}
-	}
-	return rule, nil
-}
-
-// streamOptions makes the limits of streams of the configuration.
-func (h *Handler) streamOptions() (stream.Options, error) {
-	o := stream.Options{
-		MaxStreams:        orDefault(h.MaxStreams, defaultMaxStreams),
-		MaxStreamsPerUser: h.MaxStreamsPerUser, MaxStreamsTotal: h.MaxStreamsTotal,
-		MaxWatches: h.MaxWatches, MaxWatchesTotal: h.MaxWatchesTotal,
-		Throttle: flow.DefaultThrottle(),
-	}
-	if s := h.Stream; s != nil {
-		o.BatchSize, o.MaxBatchSize = s.BatchSize, s.MaxBatchSize
-		o.ProgressInterval = time.Duration(s.ProgressInterval)
-		o.MaxDuration, o.StallTimeout = time.Duration(s.MaxDuration), time.Duration(s.StallTimeout)
-	}
-	if t := h.Throttle; t != nil {
-		o.Throttle.Start = orDefault(t.Start, o.Throttle.Start)
-		o.Throttle.Pause = orDefault(t.Pause, o.Throttle.Pause)
-		o.Throttle.MaxDelay = time.Duration(orDefault(t.Delay, caddy.Duration(o.Throttle.MaxDelay)))
-	}
-	if err := o.Validate(); err != nil {
-		return o, fmt.Errorf("stream: %w", err)
-	}
-	return o.WithDefaults(), nil
-}
-
-// BrokerModule is a guest module of the namespace http.handlers.neuroquantum_ws.brokers: it makes the broker of a hub that does not
-// exist yet. maxHistory is the hub's max_history in bytes.
-type BrokerModule interface {
-	NewBroker(hubName string, maxHistory int64) (hub.Broker, error)
-}
-
-// defaultBroker is the configuration of the broker where none is named.
-var defaultBroker = json.RawMessage(`{"broker":"memory"}`)
 
 func timeOf(d caddy.Duration) time.Duration { return time.Duration(d) }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
+	"github.com/neuroquantumdb/neuroquantum-ws/console"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -326,7 +326,7 @@ func TestConsoleRoutes(t *testing.T) {
 }
 
 func TestConsoleOptions(t *testing.T) {
-	if err := new(neuroquantumws.Console).ServeHTTP(nil, nil, nil); err == nil {
+	if err := new(console.Console).ServeHTTP(nil, nil, nil); err == nil {
 		t.Error("a console that is not provisioned serves")
 	}
 }

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"encoding/json"
 	"maps"
 	"os"
@@ -10,8 +12,6 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 )
 
 var (
@@ -24,7 +24,7 @@ var (
 // checkExpression finds metrics and labels in PromQL that do not exist, and gives the metrics that do.
 func checkExpression(t testing.TB, at, expression string) (used []string) {
 	t.Helper()
-	known := neuroquantumws.Metrics()
+	known := instance.Metrics()
 	base := func(name string) string {
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			if plain := strings.TrimSuffix(name, suffix); known[plain] != nil {
@@ -83,7 +83,7 @@ func TestDashboardNamesMetrics(t *testing.T) {
 			}
 		}
 	}
-	for name := range neuroquantumws.Metrics() {
+	for name := range instance.Metrics() {
 		if !shown[name] && name != metricsPrefix+"queue_messages" && name != metricsPrefix+"history_channels" {
 			t.Errorf("the dashboard does not show %s", name)
 		}
@@ -128,7 +128,7 @@ func TestAlertsNameMetrics(t *testing.T) {
 // TestMetricsAreDescribed: docs/operations.md names every metric with its labels, and no other.
 func TestMetricsAreDescribed(t *testing.T) {
 	operations := string(must(os.ReadFile("docs/operations.md")))
-	known := neuroquantumws.Metrics()
+	known := instance.Metrics()
 	for name, labels := range known {
 		row := "| `" + strings.TrimPrefix(name, metricsPrefix) + "` |"
 		at := strings.Index(operations, row)

@@ -1,18 +1,17 @@
 package neuroquantumws
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -57,7 +56,7 @@ func (f *Feed) checkTable() error {
 	return nil
 }
 
-func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
+func (h *Handler) prepareFeeds(ctx caddy.Context, c *instance.Configuration, sources map[string]stream.Source) error {
 	for name, f := range h.Feed {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("feed %s: %w", name, err)
@@ -71,8 +70,8 @@ func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[
 			if err != nil {
 				return fmt.Errorf("feed %s: %w", name, err)
 			}
-			c.feeds = append(c.feeds, replayFeed{live.Replay{
-				Name: name, Statement: statement, Channel: template, Every: timeOf(f.Replay), Rows: orDefault(f.Rows, 1),
+			c.Feeds = append(c.Feeds, instance.ReplayFeed{Replay: live.Replay{
+				Name: name, Statement: statement, Channel: template, Every: timeOf(f.Replay), Rows: cmp.Or(f.Rows, 1),
 			}})
 			continue
 		}
@@ -80,8 +79,8 @@ func (h *Handler) prepareFeeds(ctx caddy.Context, c *configuration, sources map[
 		if err != nil {
 			return fmt.Errorf("feed %s: %w", name, err)
 		}
-		h.warnOfFeed(name, changes, template, c.settings)
-		c.feeds = append(c.feeds, tableFeed{live.Changes{Name: name, Table: changes, Columns: f.Columns, Channel: template}})
+		h.warnOfFeed(name, changes, template, c.Settings)
+		c.Feeds = append(c.Feeds, instance.TableFeed{Changes: live.Changes{Name: name, Table: changes, Columns: f.Columns, Channel: template}})
 	}
 	return nil
 }
@@ -123,96 +122,3 @@ func (h *Handler) warnOfFeed(name string, changes stream.Changes, template live.
 		log.Warn("no channel block holds the feed's channels: nothing is published", zap.String("channel", template.Example()))
 	}
 }
-
-// feed is what publishes into channels as long as a configuration has it.
-type feed interface {
-	// run publishes until ctx ends.
-	run(ctx context.Context, publish func(ctx context.Context, channel string, data []byte) error, log *zap.Logger, counts *live.Counts)
-	// name is that of the configuration.
-	name() string
-	// same tells whether a feed of the next configuration may be left to this one, which goes on.
-	same(next feed) bool
-}
-
-// replayFeed begins again with each configuration.
-type replayFeed struct{ live.Replay }
-
-func (f replayFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger, counts *live.Counts) {
-	f.Publish, f.Log, f.Counts = publish, log, counts
-	f.Run(ctx)
-}
-
-func (f replayFeed) name() string { return f.Name }
-
-func (replayFeed) same(feed) bool { return false }
-
-// tableFeed goes on where the next configuration has it as it is: to begin again would leave out what is committed in between.
-type tableFeed struct{ live.Changes }
-
-func (f tableFeed) run(ctx context.Context, publish func(context.Context, string, []byte) error, log *zap.Logger, counts *live.Counts) {
-	f.Publish, f.Log, f.Counts = publish, log, counts
-	f.Run(ctx)
-}
-
-func (f tableFeed) name() string { return f.Name }
-
-func (f tableFeed) same(next feed) bool {
-	n, ok := next.(tableFeed)
-	return ok && n.Name == f.Name && slices.Equal(n.Columns, f.Columns) && reflect.DeepEqual(n.Channel, f.Channel) && f.Table.Same(n.Table)
-}
-
-// feeds are those of a hub that run.
-type feeds struct {
-	publish func(ctx context.Context, channel string, data []byte) error
-	lead    func(ctx context.Context, task string, run func(ctx context.Context)) // hub.Lead: of several nodes one publishes
-	log     *zap.Logger
-	running []*runningFeed
-	counts  sync.Map // *live.Counts by the name of the feed, as long as the configuration has it
-}
-
-type runningFeed struct {
-	feed feed
-	stop context.CancelFunc
-	done chan struct{}
-}
-
-// replace lets these feeds run in place of those that do, and waits until the others have ended.
-func (f *feeds) replace(next []feed) {
-	f.counts.Range(func(name, _ any) bool {
-		if !slices.ContainsFunc(next, func(n feed) bool { return n.name() == name }) {
-			f.counts.Delete(name)
-		}
-		return true
-	})
-	var kept []*runningFeed
-	for _, r := range f.running {
-		i := slices.IndexFunc(next, r.feed.same)
-		if i >= 0 {
-			next = slices.Delete(slices.Clone(next), i, i+1)
-			kept = append(kept, r)
-			continue
-		}
-		r.stop()
-	}
-	for _, r := range f.running {
-		if !slices.Contains(kept, r) {
-			<-r.done
-		}
-	}
-	f.running = kept
-	for _, n := range next {
-		ctx, cancel := context.WithCancel(context.Background())
-		r := &runningFeed{n, cancel, make(chan struct{})}
-		counts, _ := f.counts.LoadOrStore(n.name(), new(live.Counts))
-		go func() {
-			defer close(r.done)
-			f.lead(ctx, "feed/"+n.name(), func(ctx context.Context) { n.run(ctx, f.publish, f.log, counts.(*live.Counts)) })
-		}()
-		f.running = append(f.running, r)
-	}
-}
-
-var (
-	_ feed = replayFeed{}
-	_ feed = tableFeed{}
-)

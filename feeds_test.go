@@ -2,7 +2,6 @@ package neuroquantumws
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +10,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
-	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -62,44 +60,5 @@ func TestFeedsAreWarnedOf(t *testing.T) {
 				t.Errorf("%s: got %s", name, entries[i].Message)
 			}
 		}
-	}
-}
-
-// A feed that the next configuration has as well goes on; all others end, and those that are new begin.
-func TestFeedsAreReplaced(t *testing.T) {
-	table := func(name string, columns ...string) feed {
-		template, err := live.ParseTemplate("c")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tableFeed{live.Changes{Name: name, Table: knownTable{}, Columns: columns, Channel: template}}
-	}
-	f := feeds{log: zap.NewNop(), lead: new(hub.Hub).Lead}
-	f.replace([]feed{table("a", "id"), table("b", "id")})
-	before := slices.Clone(f.running)
-	f.replace([]feed{table("b", "id"), table("c", "id"), table("a", "id", "x")})
-	if len(f.running) != 3 || !slices.Contains(f.running, before[1]) || slices.Contains(f.running, before[0]) {
-		t.Errorf("got %v, before %v", f.running, before)
-	}
-	f.replace(nil)
-	for _, r := range append(before, f.running...) {
-		<-r.done
-	}
-}
-
-// A logger that was derived from a hub's follows its configuration, too.
-func TestDerivedLoggersFollow(t *testing.T) {
-	first, firstLogs := observer.New(zapcore.InfoLevel)
-	second, secondLogs := observer.New(zapcore.DebugLevel)
-	core := newSwapCore(first)
-	log := zap.New(core).With(zap.String("feed", "f")).With(zap.Int("n", 1))
-	log.Info("one")
-	core.swap(second)
-	log.Debug("two")
-	if firstLogs.Len() != 1 || secondLogs.Len() != 1 {
-		t.Fatalf("got %v and %v", firstLogs.All(), secondLogs.All())
-	}
-	if fields := secondLogs.All()[0].ContextMap(); fields["feed"] != "f" || fields["n"] != int64(1) {
-		t.Errorf("got %v", fields)
 	}
 }

@@ -3,7 +3,6 @@ package neuroquantumws
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -12,11 +11,8 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
-	"github.com/neuroquantumdb/neuroquantum-ws/internal/credential"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 )
-
-// revokedReason is what a client is told whose user's tokens were revoked.
-const revokedReason = "disconnected by an operator"
 
 // Why a request is refused before the upgrade, beside the refusals of tokens.
 var (
@@ -25,21 +21,21 @@ var (
 	errUser    = errors.New("the user has a name that cannot be used")
 )
 
-// identify says who the client of an upgrade request is. shown tells that it has shown a token or a ticket; what it shows must be valid.
-func (h *Handler) identify(r *http.Request, repl *caddy.Replacer) (id *access.Identity, shown bool, err error) {
+// identify says who the client of an upgrade request is. trusted tells that its page may use the cookies of its visitor. shown tells that it has shown a token or a ticket; what it shows must be valid.
+func (h *Handler) identify(r *http.Request, repl *caddy.Replacer, trusted bool) (id *access.Identity, shown bool, err error) {
 	cookie := ""
 	if h.JWT != nil {
 		cookie = h.JWT.Cookie
 	}
-	found := credential.Find(r, h.tokens != nil, cookie, h.origins.trust(r))
+	found := handshake.Find(r, h.tokens != nil, cookie, trusted)
 	switch {
-	case found.Kind == credential.Ticket:
-		id, ok := h.pooled.redeem(r.Context(), found.Text)
+	case found.Kind == handshake.Ticket:
+		id, ok := h.pooled.RedeemTicket(r.Context(), found.Text)
 		if !ok {
 			return nil, true, errTicket
 		}
 		return id, true, h.unlessRevoked(id)
-	case found.Kind != credential.None:
+	case found.Kind != handshake.None:
 		id, err := h.tokens.Verify(r.Context(), found.Text)
 		if err != nil {
 			return nil, true, err
@@ -61,7 +57,7 @@ func (h *Handler) identify(r *http.Request, repl *caddy.Replacer) (id *access.Id
 }
 
 func (h *Handler) unlessRevoked(id *access.Identity) error {
-	if h.pooled.revocations.Revoked(id) {
+	if h.pooled.Revocations.Revoked(id) {
 		return access.Revoked
 	}
 	return nil
@@ -69,11 +65,11 @@ func (h *Handler) unlessRevoked(id *access.Identity) error {
 
 // refuseUnidentified answers a request whose client cannot be let in as who it says it is.
 func (h *Handler) refuseUnidentified(w http.ResponseWriter, err error, address string) {
-	h.pooled.hub.CountUnidentified()
-	h.pooled.hub.Refuse(hub.Unauthenticated)
+	h.pooled.Hub.CountUnidentified()
+	h.pooled.Hub.Refuse(hub.Unauthenticated)
 	h.log.Debug("not authenticated", zap.String("hub", h.name), zap.String("client_ip", address), zap.Error(err))
 	if errors.Is(err, access.Unavailable) {
-		refuse(w, http.StatusServiceUnavailable, "KEYS_UNAVAILABLE", "tokens cannot be verified at the moment", retryAfter)
+		handshake.Refuse(w, http.StatusServiceUnavailable, "KEYS_UNAVAILABLE", "tokens cannot be verified at the moment", retryAfter)
 		return
 	}
 	text, challenge := "the token is not valid", `Bearer error="invalid_token"`
@@ -88,20 +84,5 @@ func (h *Handler) refuseUnidentified(w http.ResponseWriter, err error, address s
 		text = "the token has expired"
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
-	refuse(w, http.StatusUnauthorized, "WEBSOCKET_AUTH_REQUIRED", text, 0)
-}
-
-// ipv6Prefix is the part of an IPv6 address that one customer of a provider is given: of the rest they choose at will.
-const ipv6Prefix = 64
-
-// limitKey is what connections from an address are counted under.
-func limitKey(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		return ip.String()
-	}
-	return netip.PrefixFrom(ip, ipv6Prefix).Masked().String()
+	handshake.Refuse(w, http.StatusUnauthorized, "WEBSOCKET_AUTH_REQUIRED", text, 0)
 }

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
@@ -217,11 +218,11 @@ query all {
 func TestTickets(t *testing.T) {
 	s := serve(t, withJWT("required")+"channel ** {\nallow subscribe role:x\n}")
 	grant := access.Grant{User: "ann", Roles: []string{"x"}}
-	ticket, until, err := neuroquantumws.IssueTicket("default", grant, 0)
+	ticket, until, err := instance.Find("default").IssueTicket(grant, 0)
 	if err != nil || time.Until(until) > time.Minute || time.Until(until) < 50*time.Second {
 		t.Fatalf("%v until %v", err, until)
 	}
-	other, _, err := neuroquantumws.IssueTicket("default", grant, time.Minute)
+	other, _, err := instance.Find("default").IssueTicket(grant, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +248,11 @@ func TestRevocation(t *testing.T) {
 	a, b, c := s.dialWith(ann), s.dialWith(bob), s.dial()
 	c.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", nil)})
 	old := s.dial()
-	ticket, _, err := neuroquantumws.IssueTicket("default", access.Grant{User: "ann"}, 0)
+	ticket, _, err := instance.Find("default").IssueTicket(access.Grant{User: "ann"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := neuroquantumws.RevokeUser("default", "ann", time.Now(), -1); n != 2 {
+	if n := instance.Find("default").RevokeUser("ann", time.Now(), -1); n != 2 {
 		t.Errorf("%d connections were ended", n)
 	}
 	for _, client := range []*wstest.Client{a, c} {
@@ -270,7 +271,7 @@ func TestRevocation(t *testing.T) {
 	old.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": nil})})
 	old.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": time.Now().Add(5 * time.Second).Unix()})})
 
-	if !neuroquantumws.Disconnect("default", b.Welcome.Text("connection_id"), 3*time.Second) {
+	if !instance.Find("default").Disconnect(b.Welcome.Text("connection_id"), 3*time.Second) {
 		t.Error("no such connection")
 	}
 	rest, code := b.Closed()
@@ -278,7 +279,7 @@ func TestRevocation(t *testing.T) {
 		t.Errorf("closed with %d after %v", code, rest)
 	}
 	s.dialWith(bob).Ping() // one connection was meant
-	if neuroquantumws.Disconnect("default", b.Welcome.Text("connection_id"), -1) {
+	if instance.Find("default").Disconnect(b.Welcome.Text("connection_id"), -1) {
 		t.Error("a connection that is gone was disconnected")
 	}
 }
@@ -372,7 +373,7 @@ func TestRevocationInAStampede(t *testing.T) {
 		})
 	}
 	<-halfway
-	neuroquantumws.RevokeUser("default", "ann", time.Now(), -1)
+	instance.Find("default").RevokeUser("ann", time.Now(), -1)
 	all.Wait()
 	until(witness, "nobody else is left", func() bool { return hubOf(t, "default").Stats().Connections == 1 })
 }

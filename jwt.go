@@ -1,6 +1,7 @@
 package neuroquantumws
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 )
 
 // When a token must be there.
@@ -92,7 +94,7 @@ func (h *Handler) compileTokens(claims []string) (*access.Tokens, error) {
 	repl := caddy.NewReplacer()
 	o := access.TokenOptions{
 		Algorithms: j.Algorithms, Issuer: repl.ReplaceAll(j.Issuer, ""), UserClaim: j.UserClaim, RolesClaim: j.RolesClaim, Claims: claims,
-		Leeway: time.Duration(orDefault(j.Leeway, caddy.Duration(access.DefaultLeeway))),
+		Leeway: time.Duration(cmp.Or(j.Leeway, caddy.Duration(access.DefaultLeeway))),
 	}
 	for _, audience := range j.Audience {
 		o.Audience = append(o.Audience, repl.ReplaceAll(audience, ""))
@@ -178,11 +180,11 @@ func (h *Handler) claimsInUse() ([]string, error) {
 	}
 	for _, q := range h.Query {
 		for _, p := range q.Param {
-			note(placeholdersIn(p.Bind)...)
+			note(clientPlaceholders(p.Bind)...)
 		}
 	}
 	for _, text := range h.Metadata {
-		note(placeholdersIn(text)...)
+		note(clientPlaceholders(text)...)
 	}
 	slices.Sort(claims)
 	return claims, nil
@@ -194,13 +196,13 @@ func (h *Handler) unmarshalJWT(d *caddyfile.Dispenser) error {
 	}
 	h.JWT = new(JWT)
 	j := h.JWT
-	err := options(d, 1, func(d *caddyfile.Dispenser, name string) (bool, error) {
+	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		texts := map[string]*string{
 			"key": &j.Key, "jwks": &j.JWKS, "issuer": &j.Issuer, "user_claim": &j.UserClaim, "roles_claim": &j.RolesClaim,
 			"cookie": &j.Cookie,
 		}
 		if to := texts[name]; to != nil {
-			return true, args(d, text(to))
+			return true, directive.Args(d, directive.Text(to))
 		}
 		switch name {
 		case "algorithms", "audience":
@@ -220,10 +222,10 @@ func (h *Handler) unmarshalJWT(d *caddyfile.Dispenser) error {
 			}
 			return true, nil
 		case "leeway":
-			return true, args(d, duration(&j.Leeway))
+			return true, directive.Args(d, directive.Duration(&j.Leeway))
 		case "required":
 			j.Required = requiredUpgrade
-			return true, argsOr(d, 0, func(value string) string {
+			return true, directive.OptionalArgs(d, 0, func(value string) string {
 				j.Required = value
 				if value != requiredMessage {
 					return "must be message, or left out"

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,7 +14,6 @@ import (
 
 	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -152,7 +153,7 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 	})
 	expect(t, "the other hub", s.metrics("b"), map[string]float64{"connections_total": 0, "messages_published_total": 0})
 	told := slices.Collect(maps.Keys(s.metrics("default")))
-	for name := range neuroquantumws.Metrics() {
+	for name := range instance.Metrics() {
 		if strings.Contains(name, "feed_") {
 			continue // TestFeedOfTable holds them
 		}

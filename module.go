@@ -7,11 +7,13 @@
 package neuroquantumws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -20,14 +22,18 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/api"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/memory" // guest modules that ship with the handler
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/nats"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/broker/nats/embedded"
-	"github.com/neuroquantumdb/neuroquantum-ws/session"
-	"github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/console"
+	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/notify"
+	_ "github.com/neuroquantumdb/neuroquantum-ws/source/httpapi"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/postgres"
 	_ "github.com/neuroquantumdb/neuroquantum-ws/source/sqlite"
-	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 func init() { caddy.RegisterModule(new(Handler)) }
@@ -107,13 +113,13 @@ type Handler struct {
 	AllowRawSQL []RawSQL `json:"allow_raw_sql,omitempty"`
 
 	log     *zap.Logger
-	origins origins
+	origins handshake.Origins
 	tokens  *access.Tokens // nil where none are taken
 	keySet  string         // in keySets; empty for none
-	pooled  *pooledHub
+	pooled  *instance.Instance
 	name    string
-	config  *configuration
-	tunnels *tunnels
+	config  *instance.Configuration
+	tunnels *instance.HTTP3Conns
 }
 
 // CaddyModule implements caddy.Module.
@@ -125,16 +131,20 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // lives already, learns of the new configuration only once that has started: one that fails to start changes nothing.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
-	h.name = orDefault(h.Hub, defaultHub)
-	h.tunnels = new(tunnels)
-	directory, err := directoryOf(ctx)
+	h.name = cmp.Or(h.Hub, instance.DefaultHub)
+	h.tunnels = new(instance.HTTP3Conns)
+	directory, err := instance.AppOf(ctx)
 	if err != nil {
 		return err
 	}
-	if err := directory.claim(h.name, h); err != nil { // before loading modules empties their fields
+	options, err := h.sharedOptions() // before loading modules empties their fields
+	if err != nil {
 		return err
 	}
-	h.User = orDefault(h.User, defaultUserPlaceholder)
+	if err := directory.Register(h.name, options); err != nil {
+		return err
+	}
+	h.User = cmp.Or(h.User, handshake.DefaultUserPlaceholder)
 	config, err := h.compile(ctx)
 	if err != nil {
 		return err
@@ -144,14 +154,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.pooled, err = openHub(h.name, config, broker, orDefault(h.MaxHistory, defaultMaxHistory), h.log); err != nil {
+	if h.pooled, err = instance.Open(h.name, config, broker, cmp.Or(h.MaxHistory, defaultMaxHistory), peerTopics, h.log); err != nil {
 		return fmt.Errorf("hub %s: %w", h.name, err)
 	}
-	directory.hubs[h.name] = h.pooled
-	if directory.handlers[h.name] == nil {
-		directory.handlers[h.name] = h
-	}
-	if err := registerMetrics(ctx); err != nil {
+	directory.Add(h.name, h.pooled, h)
+	if err := instance.RegisterMetrics(ctx); err != nil {
 		return err
 	}
 	app, err := ctx.App("events")
@@ -160,15 +167,29 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	pooled, log := h.pooled, h.log
 	events := app.(*caddyevents.App)
-	started := func() { pooled.apply(config, log) }
+	started := func() { pooled.Apply(config, log) }
 	if err := events.On("started", eventHandler{started}); err != nil {
 		return fmt.Errorf("waiting for the configuration to start: %w", err)
 	}
-	if err := events.On("stopping", eventHandler{func() { drainOnExit(pooled); h.stopping(ctx) }}); err != nil {
+	if err := events.On("stopping", eventHandler{func() { instance.DrainOnExit(pooled); h.stopping(ctx) }}); err != nil {
 		return fmt.Errorf("waiting for the configuration to stop: %w", err)
 	}
-	h.warn()
+	h.logWarnings()
 	return nil
+}
+
+// peerTopics are the topics that other packages answer to the other nodes of a hub.
+var peerTopics = map[string]func(p *instance.Instance) hub.PeerTopic{api.PeerTopic: api.PeerHandler}
+
+// sharedOptions returns as JSON the options that all handlers of a hub must agree on.
+func (h *Handler) sharedOptions() ([]byte, error) {
+	options := *h
+	options.Hub, options.Origins, options.User, options.Metadata = h.name, nil, "", nil
+	text, err := json.Marshal(&options)
+	if err != nil {
+		return nil, fmt.Errorf("hub %s: %w", h.name, err)
+	}
+	return text, nil
 }
 
 // eventHandler is a function as a handler of Caddy's events, which logs its handlers as JSON.
@@ -177,150 +198,8 @@ type eventHandler struct{ call func() }
 // Handle implements caddyevents.Handler.
 func (e eventHandler) Handle(context.Context, caddy.Event) error { e.call(); return nil }
 
-// compile turns the configuration into what the hub and its sessions use.
-func (h *Handler) compile(ctx caddy.Context) (*configuration, error) {
-	var c configuration
-	var err error
-	if c.settings, err = h.settings(); err != nil {
-		return nil, err
-	}
-	if h.origins, err = parseOrigins(h.Origins); err != nil {
-		return nil, fmt.Errorf("origins: %w", err)
-	}
-	c.session = &session.Config{Rate: defaultRate, Burst: defaultBurst, QueryAccess: make(map[string]access.Terms)}
-	if r := h.RateLimit; r != nil {
-		c.session.Rate = orDefault(r.Rate, defaultRate)
-		// Without a burst of its own, a client may send two seconds' worth at once.
-		c.session.Burst = orDefault(r.Burst, max(1, int(2*c.session.Rate)))
-	}
-	claims, err := h.claimsInUse()
-	if err != nil {
-		return nil, err
-	}
-	if h.tokens, err = h.compileTokens(claims); err != nil {
-		return nil, err
-	}
-	c.session.Tokens = h.tokens
-	if c.session.Streams, err = h.streamOptions(); err != nil {
-		return nil, err
-	}
-	sources, err := h.loadSources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.readers = feedReaders(sources)
-	if err := h.prepareQueries(ctx, &c, sources); err != nil {
-		return nil, err
-	}
-	if err := h.openToRawSQL(ctx, &c, sources); err != nil {
-		return nil, err
-	}
-	return &c, h.prepareFeeds(ctx, &c, sources)
-}
-
-func (h *Handler) loadBroker(ctx caddy.Context) (BrokerModule, error) {
-	if h.BrokerRaw == nil {
-		h.BrokerRaw = defaultBroker
-	}
-	module, err := ctx.LoadModule(h, "BrokerRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading the broker: %w", err)
-	}
-	broker, ok := module.(BrokerModule)
-	if !ok {
-		return nil, fmt.Errorf("the module %T is no broker", module)
-	}
-	return broker, nil
-}
-
-func (h *Handler) loadSources(ctx caddy.Context) (map[string]stream.Source, error) {
-	if h.SourcesRaw == nil {
-		return nil, nil
-	}
-	modules, err := ctx.LoadModule(h, "SourcesRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading the sources: %w", err)
-	}
-	sources := make(map[string]stream.Source)
-	for name, module := range modules.(map[string]any) {
-		source, ok := module.(stream.Source)
-		if !ok {
-			return nil, fmt.Errorf("source %s: the module %T is no source", name, module)
-		}
-		sources[name] = source
-	}
-	return sources, nil
-}
-
-// feedReaders gives the sources that read a change feed.
-func feedReaders(sources map[string]stream.Source) map[string]stream.FeedReader {
-	readers := make(map[string]stream.FeedReader)
-	for name, source := range sources {
-		if reader, ok := source.(stream.FeedReader); ok {
-			readers[name] = reader
-		}
-	}
-	return readers
-}
-
-func (h *Handler) prepareQueries(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
-	queries := make([]*stream.Query, 0, len(h.Query))
-	c.watches = make(map[string]watched)
-	for name, q := range h.Query {
-		if err := stream.ValidateParams(q.Param); err != nil {
-			return fmt.Errorf("query %s: %w", name, err)
-		}
-		statement, err := prepare(ctx, sources, q.Source, stream.Text{SQL: q.SQL, URL: q.URL, Body: q.Body}, q.Param)
-		if err != nil {
-			return fmt.Errorf("query %s: %w", name, err)
-		}
-		if q.Int64 != "" && q.Int64 != int64Number && q.Int64 != int64String {
-			return fmt.Errorf("query %s: int64 must be number or string", name)
-		}
-		if _, api := sources[q.Source].(*httpapi.Source); api && q.Int64 == int64String {
-			return fmt.Errorf("query %s: int64 string: the numbers of an HTTP API are passed on as they stand", name)
-		}
-		terms := access.Terms{}
-		for _, text := range q.Allow {
-			term, err := access.ParseTerm(text)
-			if err != nil {
-				return fmt.Errorf("query %s: allow: %w", name, err)
-			}
-			terms = append(terms, term)
-		}
-		c.session.QueryAccess[name] = terms
-		query := &stream.Query{
-			Name: name, Source: q.Source, Statement: statement, Params: q.Param, Total: q.Total, MaxDuration: timeOf(q.MaxDuration),
-			Int64Strings: q.Int64 == int64String,
-		}
-		queries = append(queries, query)
-		if q.Watch != nil {
-			if c.watches[name], err = q.Watch.prepareWatch(ctx, query, sources[q.Source]); err != nil {
-				return fmt.Errorf("query %s: %w", name, err)
-			}
-		}
-	}
-	var err error
-	c.session.Catalog, err = stream.NewCatalog(queries...)
-	return err
-}
-
-func prepare(
-	ctx caddy.Context, sources map[string]stream.Source, name string, text stream.Text, params []stream.Param,
-) (stream.Statement, error) {
-	source := sources[name]
-	if source == nil {
-		return nil, fmt.Errorf("there is no source %q", name)
-	}
-	statement, err := source.Prepare(ctx, text, params)
-	if err != nil {
-		return nil, fmt.Errorf("preparing it on source %s: %w", name, err)
-	}
-	return statement, nil
-}
-
-// warn tells the operator of what works but is seldom meant.
-func (h *Handler) warn() {
+// logWarnings tells the operator of what works but is seldom meant.
+func (h *Handler) logWarnings() {
 	if len(h.Channel) == 0 {
 		h.log.Warn("no channel block: any client may subscribe and publish to any channel", zap.String("hub", h.name))
 	}
@@ -340,11 +219,8 @@ func (h *Handler) Cleanup() error {
 	if h.pooled == nil {
 		return err
 	}
-	return errors.Join(err, closeHub(h.name))
+	return errors.Join(err, instance.Release(h.name))
 }
-
-// errNotProvisioned can only be seen by code that uses the handler without Caddy.
-var errNotProvisioned = errors.New("neuroquantum_ws: the handler is not provisioned")
 
 // Interface guards.
 var (
@@ -353,3 +229,18 @@ var (
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
 )
+
+// stopping is called when the configuration stops, because another has taken its place or because Caddy ends, which the hub sees to.
+func (h *Handler) stopping(ctx caddy.Context) {
+	if caddy.Exiting() {
+		return
+	}
+	app, err := ctx.App("http")
+	if err != nil {
+		h.log.Error("connections over HTTP/3 are cut at the reload", zap.Error(err))
+		return
+	}
+	if grace := app.(*caddyhttp.App).GracePeriod; grace > 0 {
+		h.tunnels.Drain(time.Duration(grace))
+	}
+}

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +20,6 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"go.uber.org/goleak"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -214,11 +215,11 @@ func (s *site) get(header http.Header) (*http.Response, string) {
 // hubOf is the hub of a name, for what no client can see: what it holds.
 func hubOf(t testing.TB, name string) *hub.Hub {
 	t.Helper()
-	h := neuroquantumws.HubOf(name)
-	if h == nil {
+	found := instance.Find(name)
+	if found == nil {
 		t.Fatalf("there is no hub %s", name)
 	}
-	return h
+	return found.Hub
 }
 
 // until asks something of the server, over and over, until a condition holds that only the server's own work brings about.

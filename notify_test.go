@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"bufio"
 	"bytes"
 	"errors"
@@ -15,8 +17,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 )
 
 // standIn stands in for a database's API: it answers with the status that the path names, and gives the body back.
@@ -259,12 +259,12 @@ func TestNotifyAcrossReloads(t *testing.T) {
 	}
 	s.post("/api/200", marker, nil)
 	c.Expect("channel_message")
-	if neuroquantumws.HubOf("another") != nil {
+	if instance.Find("another") != nil {
 		t.Error("the hub of a configuration that failed lives on")
 	}
 	// With its last neuroquantum_ws the hub goes, whoever published to it.
 	s.reload("respond ok")
-	if _, code := c.Closed(); code != 1001 || neuroquantumws.HubOf("default") != nil {
+	if _, code := c.Closed(); code != 1001 || instance.Find("default") != nil {
 		t.Errorf("closed with %d", code)
 	}
 }
@@ -449,13 +449,13 @@ func TestBadNotifyIsRefused(t *testing.T) {
 }
 
 func TestNotifyOrder(t *testing.T) {
-	// Without a route of their own, the directives stand in the order ws, notify, proxy.
-	config, err := adapt(":0 {\nreverse_proxy a:1\nneuroquantum_ws_notify default {\nchannel a\ndata 1\n}\nneuroquantum_ws /ws\n}\n")
+	// Without a route, the directives have the order request_header, ws, notify, respond, reverse_proxy.
+	config, err := adapt(":0 {\nreverse_proxy a:1\nrequest_header X-A b\nrespond /no 404\nneuroquantum_ws_notify default {\nchannel a\ndata 1\n}\nneuroquantum_ws /ws\n}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := -1
-	for _, handler := range []string{"neuroquantum_ws", "neuroquantum_ws_notify", "reverse_proxy"} {
+	for _, handler := range []string{"headers", "neuroquantum_ws", "neuroquantum_ws_notify", "static_response", "reverse_proxy"} {
 		next := bytes.Index(config, []byte(`"handler":"`+handler+`"`))
 		if next <= at {
 			t.Errorf("%s stands at %d, behind %d: %s", handler, next, at, config)

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -12,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	_ "modernc.org/sqlite"
 )
 
@@ -83,7 +84,7 @@ func TestWhatCannotWorkIsRefusedWhenLoaded(t *testing.T) {
 					t.Errorf("the error does not say %q: %v", word, err)
 				}
 			}
-			if neuroquantumws.HubOf("default") != nil {
+			if instance.Find("default") != nil {
 				t.Error("the hub lives on")
 			}
 		})

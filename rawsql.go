@@ -3,13 +3,11 @@ package neuroquantumws
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
-	"github.com/neuroquantumdb/neuroquantum-ws/session"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
@@ -83,39 +81,4 @@ func checkRaw(source any) error {
 		return errors.New("a source of this kind takes no SQL of clients")
 	}
 	return raw.CheckRaw()
-}
-
-// openToRawSQL opens the sources that are to take SQL of clients.
-func (h *Handler) openToRawSQL(ctx caddy.Context, c *configuration, sources map[string]stream.Source) error {
-	seen := make(map[string]bool)
-	for _, raw := range h.AllowRawSQL {
-		fail := func(err error) error { return fmt.Errorf("allow_raw_sql %s: %w", raw.Source, err) }
-		source := sources[raw.Source]
-		switch {
-		case source == nil:
-			return fail(errors.New("there is no such source"))
-		case seen[raw.Source]:
-			return fail(errors.New("it is given twice"))
-		case len(raw.Allow) == 0:
-			return fail(errors.New("it allows nobody"))
-		}
-		seen[raw.Source] = true
-		if err := checkRaw(source); err != nil {
-			return fail(err)
-		}
-		terms := make(access.Terms, 0, len(raw.Allow))
-		for _, text := range raw.Allow {
-			term, err := access.ParseTerm(text)
-			if err != nil {
-				return fail(err)
-			}
-			terms = append(terms, term)
-		}
-		open := source.(stream.RawSource)
-		if err := open.AllowRaw(ctx); err != nil {
-			return fail(err)
-		}
-		c.session.RawSQL = append(c.session.RawSQL, session.RawSQL{Name: raw.Source, Source: open, Allow: terms})
-	}
-	return nil
 }

@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +15,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -237,7 +238,7 @@ func TestAFailedReloadChangesNothing(t *testing.T) {
 			if strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) != (name == "a port in use") {
 				t.Errorf("it is refused for another reason: %v", err)
 			}
-			if hubOf(t, "default") != h || h.Settings() != settings || neuroquantumws.HubOf("other") != nil {
+			if hubOf(t, "default") != h || h.Settings() != settings || instance.Find("other") != nil {
 				t.Error("hubs or settings have changed")
 			}
 			publisher.Publish("secret/x", name)
@@ -305,7 +306,7 @@ func TestTheEndOfAHub(t *testing.T) {
 				t.Error(err)
 			}
 			wg.Wait()
-			if neuroquantumws.HubOf("main") != nil || h.Stats().Connections != 0 {
+			if instance.Find("main") != nil || h.Stats().Connections != 0 {
 				t.Error("the hub lives on")
 			}
 			switch name {

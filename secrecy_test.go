@@ -1,6 +1,8 @@
 package neuroquantumws_test
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,7 +15,6 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
 	"github.com/golang-jwt/jwt/v5"
 
-	neuroquantumws "github.com/neuroquantumdb/neuroquantum-ws"
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -110,7 +111,7 @@ query broken {
 			shown += 2
 		}
 	}
-	ticket, _, err := neuroquantumws.IssueTicket("default", access.Grant{User: "ann"}, 0)
+	ticket, _, err := instance.Find("default").IssueTicket(access.Grant{User: "ann"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
@@ -41,13 +41,6 @@ const (
 	maxWatchRows     = 1_000_000
 	minWatchInterval = 10 * time.Millisecond
 )
-
-// watched is a query that can be watched, as the configuration says it.
-type watched struct {
-	query    *stream.Query
-	watch    live.Watch // without the triggers that need the hub
-	channels []protocol.Pattern
-}
 
 // check refuses what cannot work.
 func (w *WatchOptions) check() error {
@@ -86,15 +79,15 @@ func (w *WatchOptions) check() error {
 }
 
 // prepareWatch makes a query one that can be watched.
-func (w *WatchOptions) prepareWatch(ctx caddy.Context, query *stream.Query, source stream.Source) (watched, error) {
+func (w *WatchOptions) prepareWatch(ctx caddy.Context, query *stream.Query, source stream.Source) (instance.WatchedQuery, error) {
 	if err := w.check(); err != nil {
-		return watched{}, err
+		return instance.WatchedQuery{}, err
 	}
-	out := watched{query: query, watch: live.Watch{
+	out := instance.WatchedQuery{Query: query, Watch: live.Watch{
 		Key: w.Key, Debounce: timeOf(w.Debounce), MaxRows: w.MaxRows, MaxDuration: query.MaxDuration,
 	}}
 	if w.Every > 0 {
-		out.watch.Triggers = append(out.watch.Triggers, live.Every(timeOf(w.Every)))
+		out.Watch.Triggers = append(out.Watch.Triggers, live.Every(timeOf(w.Every)))
 	}
 	for _, on := range w.On {
 		var trigger stream.Trigger
@@ -105,7 +98,7 @@ func (w *WatchOptions) prepareWatch(ctx caddy.Context, query *stream.Query, sour
 			if err != nil {
 				return out, err
 			}
-			out.channels = append(out.channels, pattern)
+			out.Channels = append(out.Channels, pattern)
 			continue
 		case on.Table != "":
 			teller, ok := source.(stream.TableTeller)
@@ -123,30 +116,7 @@ func (w *WatchOptions) prepareWatch(ctx caddy.Context, query *stream.Query, sour
 		if err != nil {
 			return out, fmt.Errorf("watch: %w", err)
 		}
-		out.watch.Triggers = append(out.watch.Triggers, trigger)
+		out.Watch.Triggers = append(out.Watch.Triggers, trigger)
 	}
 	return out, nil
 }
-
-// watches gives the queries that can be watched their triggers of the hub.
-func (p *pooledHub) watches(queries map[string]watched) map[string]live.Query {
-	out := make(map[string]live.Query, len(queries))
-	for name, q := range queries {
-		watch := q.watch
-		watch.Triggers = append([]stream.Trigger(nil), watch.Triggers...)
-		for _, pattern := range q.channels {
-			watch.Triggers = append(watch.Triggers, onChannel{p.hub, pattern})
-		}
-		out[name] = live.Query{Query: q.query, Watch: watch}
-	}
-	return out
-}
-
-// onChannel is the Trigger of messages in a channel.
-type onChannel struct {
-	hub     *hub.Hub
-	pattern protocol.Pattern
-}
-
-// Start implements stream.Trigger.
-func (o onChannel) Start(changed func()) (stop func()) { return o.hub.Tap(o.pattern, changed) }

@@ -36,7 +36,7 @@ type queueAnswer struct {
 	Policy   string `json:"policy"`
 }
 
-func listChannels(a *API, r *request) (int, any, error) {
+func listChannels(a *Routes, r *request) (int, any, error) {
 	limit, after, err := r.page()
 	if err != nil {
 		return 0, nil, err
@@ -60,7 +60,7 @@ func listChannels(a *API, r *request) (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-func showChannel(a *API, r *request) (int, any, error) {
+func showChannel(a *Routes, r *request) (int, any, error) {
 	name, err := r.channel()
 	if err != nil {
 		return 0, nil, err
@@ -72,7 +72,7 @@ func showChannel(a *API, r *request) (int, any, error) {
 	return http.StatusOK, a.channel(cs), nil
 }
 
-func (a *API) channel(cs hub.ChannelStats) channelAnswer {
+func (a *Routes) channel(cs hub.ChannelStats) channelAnswer {
 	cs.PublishedAt = stamp(cs.PublishedAt)
 	answer := channelAnswer{ChannelStats: cs}
 	if rule := a.Hub.Settings().RuleFor(cs.Channel); rule != nil {
@@ -91,7 +91,7 @@ type historyAnswer struct {
 	HasMore  bool              `json:"has_more"` // older messages; newer ones where a position was given
 }
 
-func showHistory(a *API, r *request) (int, any, error) {
+func showHistory(a *Routes, r *request) (int, any, error) {
 	name, err := r.channel()
 	if err != nil {
 		return 0, nil, err
@@ -131,7 +131,7 @@ type presenceAnswer struct {
 	Count   int               `json:"count"`   // of all
 }
 
-func showPresence(a *API, r *request) (int, any, error) {
+func showPresence(a *Routes, r *request) (int, any, error) {
 	name, err := r.channel()
 	if err != nil {
 		return 0, nil, err

@@ -28,13 +28,13 @@ type connectionAnswer struct {
 	Streams  []string `json:"streams"`  // ids of its running query streams
 }
 
-func (a *API) connectionRow(c *hub.Conn) connectionRow {
+func (a *Routes) connectionRow(c *hub.Conn) connectionRow {
 	s := c.Stats()
 	s.ConnectedAt, s.LastActivity = stamp(s.ConnectedAt), stamp(s.LastActivity)
 	return connectionRow{a.Hub.Node(), s}
 }
 
-func listConnections(a *API, r *request) (int, any, error) {
+func listConnections(a *Routes, r *request) (int, any, error) {
 	limit, after, err := r.page()
 	if err != nil {
 		return 0, nil, err
@@ -57,14 +57,14 @@ func listConnections(a *API, r *request) (int, any, error) {
 }
 
 // connection is the one in the path.
-func (a *API) connection(r *request) (*hub.Conn, error) {
+func (a *Routes) connection(r *request) (*hub.Conn, error) {
 	if c := a.Hub.Connection(r.name); c != nil {
 		return c, nil
 	}
 	return nil, NotFound("there is no such connection")
 }
 
-func showConnection(a *API, r *request) (int, any, error) {
+func showConnection(a *Routes, r *request) (int, any, error) {
 	c, err := a.connection(r)
 	if err != nil {
 		return 0, nil, err
@@ -78,7 +78,7 @@ func showConnection(a *API, r *request) (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-func closeConnection(a *API, r *request) (int, any, error) {
+func closeConnection(a *Routes, r *request) (int, any, error) {
 	after, err := r.reconnectAfter()
 	if err != nil {
 		return 0, nil, err
@@ -97,7 +97,7 @@ type disconnectedAnswer struct {
 	Disconnected int `json:"disconnected"`
 }
 
-func disconnectUser(a *API, r *request) (int, any, error) {
+func disconnectUser(a *Routes, r *request) (int, any, error) {
 	after, err := r.reconnectAfter()
 	if err != nil {
 		return 0, nil, err

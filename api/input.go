@@ -98,7 +98,7 @@ func (r *request) channel() (string, error) {
 
 // read gives the body of a request, which must be JSON. That it must say so keeps pages of other sites from publishing with the
 // credentials of their visitors: a browser asks first.
-func (a *API) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (a *Routes) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	kind, options, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, given := options["charset"]
 	switch {

@@ -43,7 +43,7 @@ type part struct {
 }
 
 // merge makes one answer of those of several nodes, each of which has succeeded; the own is the first.
-type merge func(a *API, r *request, parts []part) (any, error)
+type merge func(a *Routes, r *request, parts []part) (any, error)
 
 // merges are the operations that all nodes have a part in, as METHOD path. What is not here a node answers alone, as it knows it for all.
 var merges = map[string]merge{
@@ -59,7 +59,7 @@ var merges = map[string]merge{
 }
 
 // everywhere has a request answered by all nodes.
-func (a *API) everywhere(w http.ResponseWriter, r *request, op operation, segments []string, merge merge) (int, any, error) {
+func (a *Routes) everywhere(w http.ResponseWriter, r *request, op operation, segments []string, merge merge) (int, any, error) {
 	status, body, failure := op.answer(a, r)
 	text, err := json.Marshal(errand{r.method, segments, r.URL.RawQuery, r.at})
 	if err != nil {
@@ -96,7 +96,7 @@ func (a *API) everywhere(w http.ResponseWriter, r *request, op operation, segmen
 }
 
 // AnswerPeer answers what another node asks under PeerTopic.
-func (a *API) AnswerPeer(node string, data []byte) []byte {
+func (a *Routes) AnswerPeer(node string, data []byte) []byte {
 	var e errand
 	if err := json.Unmarshal(data, &e); err != nil {
 		return nil
@@ -116,7 +116,7 @@ func (a *API) AnswerPeer(node string, data []byte) []byte {
 	return text
 }
 
-func (a *API) answerPart(r *request, op operation, query string) part {
+func (a *Routes) answerPart(r *request, op operation, query string) part {
 	var err error
 	if r.query, err = parameters(query, op.parameters); err != nil {
 		return part{Status: http.StatusBadRequest}
@@ -144,7 +144,7 @@ func decode[T any](parts []part) ([]T, error) {
 }
 
 // onlyOne is the merge of what only one node has.
-func onlyOne(_ *API, _ *request, parts []part) (any, error) {
+func onlyOne(_ *Routes, _ *request, parts []part) (any, error) {
 	if len(parts[0].Body) == 0 || string(parts[0].Body) == "null" {
 		return nil, nil
 	}
@@ -168,7 +168,7 @@ func page[T any](r *request, rows []T, more bool, key func(T) string) (out []T, 
 	return rows, next, nil
 }
 
-func mergeConnections(_ *API, r *request, parts []part) (any, error) {
+func mergeConnections(_ *Routes, r *request, parts []part) (any, error) {
 	all, err := decode[connectionsAnswer](parts)
 	if err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func mergeConnections(_ *API, r *request, parts []part) (any, error) {
 	return out, err
 }
 
-func mergeStreams(_ *API, r *request, parts []part) (any, error) {
+func mergeStreams(_ *Routes, r *request, parts []part) (any, error) {
 	all, err := decode[streamsAnswer](parts)
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func mergeStreams(_ *API, r *request, parts []part) (any, error) {
 	return out, err
 }
 
-func mergeChannels(_ *API, r *request, parts []part) (any, error) {
+func mergeChannels(_ *Routes, r *request, parts []part) (any, error) {
 	all, err := decode[channelsAnswer](parts)
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func joinChannel(to, cs channelAnswer) channelAnswer {
 	return to
 }
 
-func mergeChannel(_ *API, _ *request, parts []part) (any, error) {
+func mergeChannel(_ *Routes, _ *request, parts []part) (any, error) {
 	all, err := decode[channelAnswer](parts)
 	if err != nil {
 		return nil, err
@@ -244,7 +244,7 @@ func mergeChannel(_ *API, _ *request, parts []part) (any, error) {
 }
 
 // mergeDisconnected adds up how many connections were closed. The nodes that could not be asked are told as soon as they can be.
-func mergeDisconnected(a *API, r *request, parts []part) (any, error) {
+func mergeDisconnected(a *Routes, r *request, parts []part) (any, error) {
 	if err := a.RememberRevocation(r.ctx(), r.name, r.at); err != nil {
 		a.Log.Error("a revocation cannot be told to nodes that are away", zap.String("hub", a.Hub.Name()), zap.String("user", r.name),
 			zap.Error(err))
@@ -268,7 +268,7 @@ func mergeDisconnected(a *API, r *request, parts []part) (any, error) {
 var shared = []string{"offset", "history_channels", "bytes_history"}
 
 // mergeStats adds up what nodes count, and lists each.
-func mergeStats(_ *API, _ *request, parts []part) (any, error) {
+func mergeStats(_ *Routes, _ *request, parts []part) (any, error) {
 	sum := map[string]any{}
 	nodes := make([]json.RawMessage, len(parts))
 	for i, p := range parts {

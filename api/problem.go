@@ -66,7 +66,7 @@ var statuses = map[protocol.Code]int{
 }
 
 // problem makes an error fit for the caller; what it does not tell goes to the log.
-func (a *API) problem(r *http.Request, err error) *Problem {
+func (a *Routes) problem(r *http.Request, err error) *Problem {
 	var p *Problem
 	var e *protocol.Error
 	switch {
@@ -98,7 +98,7 @@ func (p *Problem) complete() {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 }
 
-func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) { Fail(w, a.problem(r, err)) }
+func (a *Routes) fail(w http.ResponseWriter, r *http.Request, err error) { Fail(w, a.problem(r, err)) }
 
 // Fail answers a request with a problem.
 func Fail(w http.ResponseWriter, p *Problem) {

@@ -32,7 +32,7 @@ type batchAnswer struct {
 }
 
 // publish puts messages into their channels. The rules for clients do not bind it: who may call it is decided before.
-func publish(a *API, r *request) (int, any, error) {
+func publish(a *Routes, r *request) (int, any, error) {
 	list, batch, bad := protocol.DecodePublications(r.body, maxBatch)
 	if bad != nil {
 		return 0, nil, bad
@@ -60,7 +60,7 @@ func publish(a *API, r *request) (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-func (a *API) publish(r *request, p protocol.Publication) (*published, error) {
+func (a *Routes) publish(r *request, p protocol.Publication) (*published, error) {
 	if p.Err != nil {
 		return nil, p.Err
 	}

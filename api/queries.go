@@ -46,7 +46,7 @@ type paramAnswer struct {
 	MaxLength int              `json:"max_length,omitempty"` // characters
 }
 
-func listQueries(a *API, r *request) (int, any, error) {
+func listQueries(a *Routes, r *request) (int, any, error) {
 	limit, after, err := r.page()
 	if err != nil {
 		return 0, nil, err

@@ -30,7 +30,7 @@ func streamKey(s stream.Info) string {
 	return stamp(s.Started).Format("20060102150405.000") + s.StreamID
 }
 
-func listStreams(a *API, r *request) (int, any, error) {
+func listStreams(a *Routes, r *request) (int, any, error) {
 	limit, after, err := r.page()
 	if err != nil {
 		return 0, nil, err
@@ -53,7 +53,7 @@ func listStreams(a *API, r *request) (int, any, error) {
 	return http.StatusOK, answer, nil
 }
 
-func cancelStream(a *API, r *request) (int, any, error) {
+func cancelStream(a *Routes, r *request) (int, any, error) {
 	if !a.Streams.Cancel(r.name) {
 		return 0, nil, protocol.Errorf(protocol.InvalidStreamID, "no such stream runs")
 	}
@@ -77,7 +77,7 @@ type streamStats struct {
 	stream.Totals
 }
 
-func showStats(a *API, _ *request) (int, any, error) {
+func showStats(a *Routes, _ *request) (int, any, error) {
 	position := a.Hub.Position()
 	return http.StatusOK, statsAnswer{
 		Node: a.Hub.Node(), Hub: a.Hub.Name(), ServerTime: stamp(time.Now()), Epoch: position.Epoch, Offset: position.Offset, Stats: a.Hub.Stats(),
@@ -89,13 +89,13 @@ type healthAnswer struct {
 	Status string `json:"status"`
 }
 
-func showHealth(a *API, _ *request) (int, any, error) {
+func showHealth(a *Routes, _ *request) (int, any, error) {
 	if !a.Ready() {
 		return 0, nil, goingAway()
 	}
 	return http.StatusOK, healthAnswer{"ready"}, nil
 }
 
-func showDocument(a *API, _ *request) (int, any, error) {
+func showDocument(a *Routes, _ *request) (int, any, error) {
 	return http.StatusOK, json.RawMessage(a.Document), nil
 }

@@ -33,8 +33,8 @@ const (
 	maxTicketText   = 256 // characters of a role, or of a claim's name or value
 )
 
-// issueTicket makes a ticket that lets one client in. What a ticket says of a user is believed: who may call this is decided before.
-func issueTicket(a *API, r *request) (int, any, error) {
+// IssueTicket makes a ticket that lets one client in. What a ticket says of a user is believed: who may call this is decided before.
+func issueTicket(a *Routes, r *request) (int, any, error) {
 	var ask ticketRequest
 	if err := json.Unmarshal(r.body, &ask); err != nil {
 		return 0, nil, protocol.Errorf(protocol.InvalidMessage,

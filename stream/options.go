@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -37,26 +38,18 @@ type Options struct {
 
 // WithDefaults gives the options with every zero field at its default.
 func (o Options) WithDefaults() Options {
-	o.BatchSize = orDefault(o.BatchSize, 100)
-	o.MaxBatchSize = orDefault(o.MaxBatchSize, 10_000)
-	o.ProgressInterval = orDefault(o.ProgressInterval, 500*time.Millisecond)
-	o.MaxDuration = orDefault(o.MaxDuration, 5*time.Minute)
-	o.StallTimeout = orDefault(o.StallTimeout, 30*time.Second)
-	o.MaxStreams = orDefault(o.MaxStreams, 8)
-	o.MaxStreamsPerUser = orDefault(o.MaxStreamsPerUser, 200)
-	o.MaxStreamsTotal = orDefault(o.MaxStreamsTotal, 5000)
-	o.MaxWatches = orDefault(o.MaxWatches, 32)
-	o.MaxWatchesTotal = orDefault(o.MaxWatchesTotal, 50_000)
-	o.Throttle = orDefault(o.Throttle, flow.DefaultThrottle())
+	o.BatchSize = cmp.Or(o.BatchSize, 100)
+	o.MaxBatchSize = cmp.Or(o.MaxBatchSize, 10_000)
+	o.ProgressInterval = cmp.Or(o.ProgressInterval, 500*time.Millisecond)
+	o.MaxDuration = cmp.Or(o.MaxDuration, 5*time.Minute)
+	o.StallTimeout = cmp.Or(o.StallTimeout, 30*time.Second)
+	o.MaxStreams = cmp.Or(o.MaxStreams, 8)
+	o.MaxStreamsPerUser = cmp.Or(o.MaxStreamsPerUser, 200)
+	o.MaxStreamsTotal = cmp.Or(o.MaxStreamsTotal, 5000)
+	o.MaxWatches = cmp.Or(o.MaxWatches, 32)
+	o.MaxWatchesTotal = cmp.Or(o.MaxWatchesTotal, 50_000)
+	o.Throttle = cmp.Or(o.Throttle, flow.DefaultThrottle())
 	return o
-}
-
-func orDefault[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
 }
 
 // Validate checks the options as they are with their defaults; its error is for the operator.
@@ -139,10 +132,10 @@ func (r *Request) prepare(from *remains) (*stream, error) {
 	}
 	s := &stream{
 		request:   r.ID,
-		name:      orDefault(r.QueryName, r.Query.Name),
+		name:      cmp.Or(r.QueryName, r.Query.Name),
 		query:     r.Query,
 		options:   options,
-		batchSize: orDefault(r.BatchSize, options.BatchSize),
+		batchSize: cmp.Or(r.BatchSize, options.BatchSize),
 		arrays:    r.Format == FormatArrays,
 		resume:    r.Resume,
 		watch:     r.Watch,

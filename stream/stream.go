@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -141,7 +142,7 @@ func (s *stream) runQuery(at mark) (err error) {
 	}
 	rows, err := s.query.Statement.Query(s.ctx, Run{
 		Args:         s.args,
-		Total:        orDefault(s.query.Total, TotalNone),
+		Total:        cmp.Or(s.query.Total, TotalNone),
 		Int64Strings: s.query.Int64Strings,
 		User:         s.owner.User,
 	})

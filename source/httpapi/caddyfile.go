@@ -2,11 +2,10 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 )
 
 // UnmarshalCaddyfile sets up the source from Caddyfile tokens:
@@ -27,26 +26,8 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	seen := make(map[string]bool)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if option == "header" {
-			if err := s.unmarshalHeader(d); err != nil {
-				return err
-			}
-			continue
-		}
-		if seen[option] {
-			return d.Errf("%s is given twice", option)
-		}
-		seen[option] = true
-		var value string
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
-		}
-		if wrong := s.set(option, value); wrong != "" {
-			return d.Err(wrong)
-		}
+	if err := directive.Options(d, s.option, "header"); err != nil {
+		return err
 	}
 	if s.URL == "" {
 		return d.Err("url is missing")
@@ -54,43 +35,29 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// set takes an option with one value; what it gives says what is wrong with it.
-func (s *Source) set(option, value string) string {
-	switch option {
+func (s *Source) option(d *caddyfile.Dispenser, name string) (bool, error) {
+	switch name {
 	case "url":
-		if s.URL = value; value == "" {
-			return "url must not be empty"
-		}
+		return true, directive.Args(d, directive.Text(&s.URL))
 	case "dialect":
-		if s.Dialect = Dialect(value); !s.Dialect.valid() {
-			return "unknown dialect " + value + ": must be neuroquantum, ndjson or json_array"
-		}
+		return true, directive.Args(d, directive.OneOf(&s.Dialect, NeuroQuantum, NDJSON, JSONArray))
+	case "header":
+		return true, s.unmarshalHeader(d)
 	case "max_row":
-		n, err := humanize.ParseBytes(value)
-		if err != nil || n < 1 || n > maxMaxRow {
-			return "max_row must be a size up to 16MiB, such as 1MiB"
-		}
-		s.MaxRow = int64(n)
+		return true, directive.Args(d, directive.SizeUpTo(&s.MaxRow, maxMaxRow))
 	case "timeout":
-		timeout, err := caddy.ParseDuration(value)
-		if err != nil || timeout <= 0 {
-			return "timeout must be a positive duration"
-		}
-		s.Timeout = caddy.Duration(timeout)
+		return true, directive.Args(d, directive.Duration(&s.Timeout))
 	case "method":
-		if s.Method = value; !token.MatchString(value) {
-			return "method must be an HTTP method"
-		}
+		return true, directive.Args(d, func(value string) string {
+			if s.Method = value; !token.MatchString(value) {
+				return "must be an HTTP method"
+			}
+			return ""
+		})
 	case "max_connections":
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > maxConnections {
-			return "max_connections must be a number from 1 to " + strconv.Itoa(maxConnections)
-		}
-		s.MaxConnections = n
-	default:
-		return "unknown option " + option
+		return true, directive.Args(d, directive.IntegerUpTo(&s.MaxConnections, maxConnections))
 	}
-	return ""
+	return false, nil
 }
 
 func (s *Source) unmarshalHeader(d *caddyfile.Dispenser) error {

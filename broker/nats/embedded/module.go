@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/nats"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 )
 
 func init() { caddy.RegisterModule(new(Module)) }
@@ -88,7 +89,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if err := nats.Block(d, m.option); err != nil {
+	if err := directive.Options(d, m.option); err != nil {
 		return err
 	}
 	if err := m.check(); err != nil {
@@ -97,66 +98,52 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (m *Module) option(d *caddyfile.Dispenser, name string) error {
+func (m *Module) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	switch name {
 	case "store_dir":
-		return nats.Values(d, &m.StoreDir)
+		return true, directive.Args(d, directive.Text(&m.StoreDir))
 	case "name":
-		return nats.Values(d, &m.Name)
+		return true, directive.Args(d, directive.Text(&m.Name))
 	case "listen":
-		return nats.Values(d, &m.Listen)
+		return true, directive.Args(d, directive.Text(&m.Listen))
 	case "auth":
 		m.Auth = new(nats.User)
-		return nats.Values(d, &m.Auth.Name, &m.Auth.Password)
+		return true, directive.Args(d, directive.Text(&m.Auth.Name), directive.Text(&m.Auth.Password))
 	case "tls":
 		m.TLS = new(TLS)
-		return m.TLS.unmarshal(d)
+		return true, m.TLS.unmarshal(d)
 	case "sync":
-		return nats.Values(d, &m.Sync)
+		return true, directive.Args(d, directive.Text(&m.Sync))
 	case "max_store":
-		return nats.Size(d, &m.MaxStore)
+		return true, directive.Args(d, directive.Size(&m.MaxStore))
 	case "cluster":
 		m.Cluster = new(Cluster)
-		return m.Cluster.unmarshal(d)
+		return true, m.Cluster.unmarshal(d)
 	case "routes":
-		if m.Routes = d.RemainingArgs(); len(m.Routes) == 0 {
-			return d.ArgErr()
-		}
-		return nil
+		return true, directive.List(d, &m.Routes)
 	}
-	return d.Errf("unknown option %s", name)
+	return false, nil
 }
 
 func (c *Cluster) unmarshal(d *caddyfile.Dispenser) error {
-	if !d.Args(&c.Name, &c.Listen) {
-		return d.ArgErr()
+	if err := directive.Args(d, directive.Text(&c.Name), directive.Text(&c.Listen)); err != nil {
+		return err
 	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return nats.Block(d, func(d *caddyfile.Dispenser, name string) error {
+	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "auth":
 			c.Auth = new(nats.User)
-			return nats.Values(d, &c.Auth.Name, &c.Auth.Password)
+			return true, directive.Args(d, directive.Text(&c.Auth.Name), directive.Text(&c.Auth.Password))
 		case "tls":
 			c.TLS = new(TLS)
-			return c.TLS.unmarshal(d)
+			return true, c.TLS.unmarshal(d)
 		}
-		return d.Errf("unknown option cluster %s", name)
+		return false, nil
 	})
 }
 
 func (t *TLS) unmarshal(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 && len(args) != 3 {
-		return d.ArgErr()
-	}
-	t.Certificate, t.Key = args[0], args[1]
-	if len(args) == 3 {
-		t.CA = args[2]
-	}
-	return nil
+	return directive.OptionalArgs(d, 2, directive.Text(&t.Certificate), directive.Text(&t.Key), directive.Text(&t.CA))
 }
 
 // Validate implements caddy.Validator.
