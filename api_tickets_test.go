@@ -12,7 +12,7 @@ import (
 func TestTicketsOfTheAPI(t *testing.T) {
 	s := serveSite(t, apiSite+ws("channel u/{user}/** {\nallow subscribe role:reader\n}\nchannel t/{claim.tenant}/** {\nallow subscribe authenticated\n}\n"))
 	api := s.api("/rt")
-	a := request(t, "POST", api.base+"/tickets", `{"user":"ann","roles":["reader"],"claims":{"tenant":"acme"},"ttl_ms":30000,"more":1}`, nil)
+	a := request(t, "POST", api.base+"/tickets", `{"user":"ann","roles":["reader"],"claims":{"tenant":"acme","n":42.0,"list":["a"],"on":true},"ttl_ms":30000}`, nil)
 	if a.status != http.StatusCreated || a.Text("ticket") == "" || a.Text("expires_at") == "" {
 		t.Fatalf("got %s", a.text)
 	}
@@ -40,6 +40,8 @@ func TestTicketsOfTheAPI(t *testing.T) {
 	for _, body := range []string{
 		`[]`, `{}`, `{"user":""}`, `{"user":5}`, `{"user":"a\n"}`, `{"user":"ann","roles":[""]}`, `{"user":"ann","roles":"x"}`,
 		`{"user":"ann","claims":{"":"x"}}`, `{"user":"ann","ttl_ms":-1}`, `{"user":"ann","ttl_ms":3600001}`,
+		`{"user":"ann","User":"root"}`, `{"user":"a","user":"b"}`, `{"User":"ann"}`, "{\"user\":\"a\xff\"}", `{"user":"ann","more":1}`,
+		`{"user":"ann","ttl_ms":0}`,
 		`{"user":"ann","expires_at":"2020-01-01T00:00:00Z"}`, `{"user":"ann","expires_at":5}`, `{"user":"ann"}{}`,
 	} {
 		if a := request(t, "POST", api.base+"/tickets", body, nil); a.status != http.StatusBadRequest || a.Text("code") == "" {

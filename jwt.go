@@ -26,7 +26,8 @@ const (
 // for an anonymous one.
 type JWT struct {
 	// What tokens are verified with: a secret for HS256 and its like, otherwise a public key or certificate in PEM, base64 or a file. May
-	// be marked with file: or base64:, and may hold placeholders such as {env.JWT_KEY}.
+	// be marked with file:, base64: or secret:, and may hold placeholders such as {env.JWT_KEY}. A text that looks like a path and is no
+	// file, and a secret that is shorter than its hash, are refused.
 	Key string `json:"key,omitempty"`
 	// Where the issuer publishes its keys instead. They are fetched again every 10 minutes, and when a token names one that is not known.
 	JWKS string `json:"jwks,omitempty"`
@@ -118,22 +119,27 @@ func (h *Handler) compileTokens(claims []string) (*access.Tokens, error) {
 // loadKeys reads the key, or takes up the key set. It does not wait for the issuer.
 func (h *Handler) loadKeys(o *access.TokenOptions, repl *caddy.Replacer) error {
 	if h.JWT.Key != "" {
-		keys, algorithms, weak, err := access.ParseKey(repl.ReplaceAll(h.JWT.Key, ""), o.Algorithms)
+		text, err := repl.ReplaceOrErr(h.JWT.Key, true, true)
+		if err != nil {
+			return fmt.Errorf("key: %w", err)
+		}
+		keys, algorithms, err := access.ParseKey(text, o.Algorithms)
 		if err != nil {
 			return err
-		}
-		if weak {
-			h.log.Warn("jwt: the key is shorter than its hash: whoever has a token may find it by trying", zap.String("hub", h.name))
 		}
 		o.Keys, o.Algorithms = keys, algorithms
 		return nil
 	}
-	address := repl.ReplaceAll(h.JWT.JWKS, "")
+	address, err := repl.ReplaceOrErr(h.JWT.JWKS, true, true)
+	if err != nil {
+		return fmt.Errorf("jwks: %w", err)
+	}
 	if strings.HasPrefix(address, "http:") {
 		h.log.Warn("jwt: the issuer's keys come without TLS: whoever is on the way can replace them", zap.String("hub", h.name))
 	}
+	log := h.log.With(zap.String("hub", h.name))
 	pooled, loaded, err := keySets.LoadOrNew(address, func() (caddy.Destructor, error) {
-		set, err := access.OpenKeySet(address, h.log)
+		set, err := access.OpenKeySet(address, log)
 		return pooledKeys{set}, err
 	})
 	if err != nil {
@@ -142,7 +148,7 @@ func (h *Handler) loadKeys(o *access.TokenOptions, repl *caddy.Replacer) error {
 	h.keySet = address
 	set := pooled.(pooledKeys)
 	if loaded {
-		set.SetLog(h.log)
+		set.SetLog(log)
 	}
 	o.Keys = set
 	if len(o.Algorithms) == 0 {
@@ -196,7 +202,11 @@ func (h *Handler) unmarshalJWT(d *caddyfile.Dispenser) error {
 	}
 	h.JWT = new(JWT)
 	j := h.JWT
+	var key caddyfile.Dispenser // at the key
 	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
+		if name == "key" {
+			key = *d
+		}
 		texts := map[string]*string{
 			"key": &j.Key, "jwks": &j.JWKS, "issuer": &j.Issuer, "user_claim": &j.UserClaim, "roles_claim": &j.RolesClaim,
 			"cookie": &j.Cookie,
@@ -240,6 +250,12 @@ func (h *Handler) unmarshalJWT(d *caddyfile.Dispenser) error {
 	}
 	if err := j.validate(); err != nil {
 		return d.Err(err.Error())
+	}
+	// What placeholders stand for may be known only where the configuration runs.
+	if j.Key != "" && !strings.Contains(j.Key, "{") {
+		if _, _, err := access.ParseKey(j.Key, j.Algorithms); err != nil {
+			return key.Errf("jwt: %v", err)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"encoding/json"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"time"
@@ -34,13 +35,42 @@ func lookup(claims map[string]any, name string) any {
 	return at
 }
 
-// textOf is a claim's text: a string, number or boolean; of all else it is empty.
-func textOf(claim any) string {
+// maxExponent is the largest exponent of a number whose text is used.
+const maxExponent = 300
+
+// canonical returns the one spelling of a number: 42 for 42, 42.0 and 4.2e1, so that one number names one channel.
+func canonical(number json.Number) string {
+	text := number.String()
+	if !strings.ContainsAny(text, ".eE") {
+		if text == "-0" {
+			return "0"
+		}
+		return text
+	}
+	if _, exponent, found := strings.Cut(strings.ToLower(text), "e"); found {
+		if n, err := strconv.Atoi(exponent); err != nil || n > maxExponent || n < -maxExponent {
+			return ""
+		}
+	}
+	exact, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return ""
+	}
+	if exact.IsInt() {
+		return exact.Num().String()
+	}
+	f, _ := exact.Float64()
+	return strconv.FormatFloat(f, 'f', -1, 64)
+}
+
+// ClaimText returns the text of a claim as [Identity] keeps it: a string, a number in its canonical form, or a boolean; of all else it is
+// empty. claim is a value that encoding/json has decoded, with numbers as json.Number.
+func ClaimText(claim any) string {
 	switch value := claim.(type) {
 	case string:
 		return value
 	case json.Number:
-		return value.String()
+		return canonical(value)
 	case bool:
 		return strconv.FormatBool(value)
 	}

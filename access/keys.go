@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -29,54 +30,85 @@ func (k key) Keyfunc(context.Context) jwt.Keyfunc {
 	return func(*jwt.Token) (any, error) { return k.value, nil }
 }
 
-// ParseKey reads a key of the configuration and gives the algorithms that it is used with: those given, otherwise the usual one of its
-// kind. For HMAC the key is the text itself; for all others it is a public key or a certificate in PEM, the path of a file that holds
-// one, or one in base64. `file:PATH` and `base64:TEXT` say for every kind what is meant. weak tells of an HMAC key that is shorter than
-// its hash. The error is for the operator and never quotes the key.
-func ParseKey(text string, names []string) (k Keys, algorithms []string, weak bool, err error) {
+// ParseKey reads a key of the configuration. It returns the algorithms that the key is used with: those given, otherwise the default of its
+// kind.
+//
+// For HMAC the key is the text itself. For all others it is a public key or a certificate: in PEM, in base64, or the path of a file that
+// holds one. The marks `file:PATH`, `base64:TEXT` and `secret:TEXT` say what the text is. Without a mark, a text that looks like a path
+// is never taken for a secret: the file may be missing only because of a typing error, and its path is no secret. A secret must be at
+// least as long as the hash of its algorithms (RFC 7518, section 3.2).
+//
+// The error is for the operator and never quotes the key.
+func ParseKey(text string, names []string) (k Keys, algorithms []string, err error) {
 	symmetric, err := family(names)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, err
 	}
 	content, marked, err := keyContent(text)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, err
 	}
 	isPEM := bytes.Contains(content, []byte("-----BEGIN"))
+	public, err := publicKey(content, isPEM)
+	if err != nil && !isPEM && !marked && isFile(text) {
+		if content, err = os.ReadFile(text); err != nil {
+			return nil, nil, fmt.Errorf("reading the key: %w", withoutPath(err))
+		}
+		isPEM = bytes.Contains(content, []byte("-----BEGIN"))
+		if public, err = publicKey(content, isPEM); err != nil && !isPEM && (symmetric || len(names) == 0) {
+			return nil, nil, errors.New("the key is the name of a file: write file: before it for a secret that the file holds")
+		}
+	}
 	switch {
 	case len(bytes.TrimSpace(content)) == 0:
-		return nil, nil, false, errors.New("the key is empty")
-	case len(names) == 0 && !isPEM || symmetric:
-		if _, err := publicKey(content, isPEM); isPEM || err == nil {
-			return nil, nil, false, errors.New("an HMAC algorithm goes with a secret, not with a public key or certificate")
-		}
-		if isFile(text) && !marked {
-			return nil, nil, false, errors.New("the key is the name of a file: write file: before it")
-		}
-		if len(names) == 0 {
-			names = []string{"HS256"}
-		}
-		return key{content}, names, len(content) < hashBytes(names), nil
-	}
-	public, err := publicKey(content, isPEM)
-	if err != nil && !marked && !isPEM {
-		if content, err = os.ReadFile(text); err != nil {
-			return nil, nil, false, fmt.Errorf("the key is neither PEM nor base64, nor a file that can be read: %w", withoutPath(err))
-		}
-		public, err = publicKey(content, bytes.Contains(content, []byte("-----BEGIN")))
-	}
-	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, errors.New("the key is empty")
+	case symmetric && (isPEM || err == nil):
+		return nil, nil, errors.New("an HMAC algorithm needs a secret, not a public key or certificate")
+	case err == nil && len(names) == 0 && marked && !isPEM:
+		return nil, nil, errors.New("the key is a public key: name its algorithms")
+	case err != nil && !isPEM && !marked && looksLikePath(text):
+		return nil, nil, errors.New("the key looks like the path of a file, and there is no such file: " +
+			"correct the path, or write secret: before a secret")
+	case err != nil && !isPEM && (symmetric || len(names) == 0):
+		return secretKey(content, names)
+	case err != nil:
+		return nil, nil, err
 	}
 	if len(names) == 0 {
 		names = []string{usual(public)}
 	}
 	for _, name := range names {
 		if _, err := fitting(name, public); err != nil {
-			return nil, nil, false, fmt.Errorf("the key does not fit the algorithm %s", name)
+			return nil, nil, fmt.Errorf("the key does not fit the algorithm %s", name)
 		}
 	}
-	return key{public}, names, false, nil
+	return key{public}, names, nil
+}
+
+// secretKey is a shared secret for HMAC.
+func secretKey(content []byte, names []string) (Keys, []string, error) {
+	if len(names) == 0 {
+		names = []string{"HS256"}
+	}
+	if least := hashBytes(names); len(content) < least {
+		return nil, nil, fmt.Errorf("the secret has fewer than %d bytes, the length of its hash: whoever has a token could find it by trying", least)
+	}
+	return key{content}, names, nil
+}
+
+// keyFileEndings are those of files that usually hold keys.
+var keyFileEndings = []string{".pem", ".key", ".pub", ".crt", ".cer", ".der", ".jwk", ".json"}
+
+// looksLikePath reports whether a text may be meant as the path of a file.
+func looksLikePath(text string) bool {
+	if strings.HasPrefix(text, "~") || strings.ContainsAny(text, `/\`) {
+		return true
+	}
+	if len(text) > 1 && text[1] == ':' && ('a' <= text[0]|0x20 && text[0]|0x20 <= 'z') {
+		return true // a drive
+	}
+	lower := strings.ToLower(text)
+	return slices.ContainsFunc(keyFileEndings, func(ending string) bool { return strings.HasSuffix(lower, ending) })
 }
 
 // withoutPath is the cause of an error that names a file: what was taken for a path may be a key.
@@ -103,7 +135,7 @@ func family(names []string) (symmetric bool, err error) {
 	return symmetric, nil
 }
 
-// keyContent resolves the marks file: and base64:.
+// keyContent resolves the marks file:, base64: and secret:.
 func keyContent(text string) (content []byte, marked bool, err error) {
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
 		content, err = os.ReadFile(path)
@@ -111,6 +143,9 @@ func keyContent(text string) (content []byte, marked bool, err error) {
 			return nil, true, fmt.Errorf("reading the key: %w", err)
 		}
 		return bytes.TrimRight(content, "\r\n"), true, nil
+	}
+	if secret, ok := strings.CutPrefix(text, "secret:"); ok {
+		return []byte(secret), true, nil
 	}
 	if encoded, ok := strings.CutPrefix(text, "base64:"); ok {
 		content, err := decodeBase64(encoded)
@@ -210,7 +245,7 @@ func fitting(algorithm string, k any) (any, error) {
 	return k, nil
 }
 
-// hashBytes is how long a secret should be at least (RFC 7518, section 3.2).
+// hashBytes is the least length of a secret (RFC 7518, section 3.2).
 func hashBytes(names []string) int {
 	longest := 0
 	for _, name := range names {

@@ -65,52 +65,63 @@ func TestParseKey(t *testing.T) {
 		text       string
 		given      []string
 		algorithms string // empty: it must be refused
-		weak       bool
 	}{
-		"secret":                      {long, nil, "HS256", false},
-		"secret for all":              {long, []string{"HS512", "HS256"}, "HS512 HS256", false},
-		"short":                       {"secret", nil, "HS256", true},
-		"short for this hash":         {long[:40], []string{"HS512"}, "HS512", true},
-		"secret in a file":            {"file:" + file("secret", long+"\n"), nil, "HS256", false},
-		"secret in base64":            {"base64:" + base64.StdEncoding.EncodeToString([]byte(long)), nil, "HS256", false},
-		"secret in base64 for URLs":   {"base64:" + base64.RawURLEncoding.EncodeToString([]byte(long)), nil, "HS256", false},
-		"secret like a path":          {"/nowhere/" + long, nil, "HS256", false},
-		"RSA":                         {rsaPEM, nil, "RS256", false},
-		"RSA, others":                 {rsaPEM, []string{"PS512", "RS384"}, "PS512 RS384", false},
-		"PKCS 1":                      {pemOf(t, "RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey), nil), nil, "RS256", false},
-		"P-256":                       {ecPEM, nil, "ES256", false},
-		"P-384":                       {p384PEM, nil, "ES384", false},
-		"Ed25519":                     {edPEM, nil, "EdDSA", false},
-		"on one line":                 {strings.ReplaceAll(edPEM, "\n", `\n`), nil, "EdDSA", false},
-		"PEM in a file":               {"file:" + file("ed.pem", edPEM), nil, "EdDSA", false},
-		"PEM at a path":               {file("ed2.pem", edPEM), []string{"EdDSA"}, "EdDSA", false},
-		"DER at a path":               {file("ed.der", string(edDER)), []string{"EdDSA"}, "EdDSA", false},
-		"DER in base64":               {base64.StdEncoding.EncodeToString(edDER), []string{"EdDSA"}, "EdDSA", false},
-		"PEM in base64":               {"base64:" + base64.StdEncoding.EncodeToString([]byte(edPEM)), nil, "EdDSA", false},
-		"empty":                       {"", nil, "", false},
-		"white space":                 {" \n", nil, "", false},
-		"an empty file":               {"file:" + file("empty", "\n"), nil, "", false},
-		"no such file":                {"file:/nowhere/key", nil, "", false},
-		"no such path":                {"/nowhere/key.pem", []string{"RS256"}, "", false},
-		"a file as a secret":          {file("secret2", long), nil, "", false},
-		"a file as a secret for HMAC": {file("secret3", long), []string{"HS256"}, "", false},
-		"bad base64":                  {"base64:***", nil, "", false},
-		"public key for HMAC":         {rsaPEM, []string{"HS256"}, "", false},
-		"its DER for HMAC":            {"base64:" + base64.StdEncoding.EncodeToString(edDER), []string{"HS256"}, "", false},
-		"its DER for nothing":         {"base64:" + base64.StdEncoding.EncodeToString(edDER), nil, "", false},
-		"its file for HMAC":           {"file:" + file("rsa.pem", rsaPEM), []string{"HS256"}, "", false},
-		"private":                     {privatePEM, nil, "", false},
-		"broken PEM":                  {"-----BEGIN PUBLIC KEY-----\nxxx\n-----END PUBLIC KEY-----", nil, "", false},
-		"short RSA":                   {shortPEM, nil, "", false},
-		"both kinds":                  {rsaPEM, []string{"HS256", "RS256"}, "", false},
-		"both kinds, a secret":        {long, []string{"RS256", "HS256"}, "", false},
-		"another curve":               {p384PEM, []string{"ES256"}, "", false},
-		"another kind":                {edPEM, []string{"RS256"}, "", false},
-		"none":                        {long, []string{"none"}, "", false},
-		"a secret for RSA":            {long, []string{"RS256"}, "", false},
+		"secret":                      {long, nil, "HS256"},
+		"secret for all":              {long, []string{"HS512", "HS256"}, "HS512 HS256"},
+		"short":                       {"secret", nil, ""},
+		"short for this hash":         {long[:40], []string{"HS512"}, ""},
+		"short, marked":               {"secret:" + long[:31], nil, ""},
+		"marked":                      {"secret:" + long, nil, "HS256"},
+		"marked, like a path":         {"secret:/etc/" + long, []string{"HS256"}, "HS256"},
+		"public PEM at a path":        {file("ed3.pem", edPEM), nil, "EdDSA"},
+		"a path from here":            {"./" + long, nil, ""},
+		"a path from above":           {"../" + long, []string{"HS256"}, ""},
+		"a path from home":            {"~" + long, nil, ""},
+		"a path on a drive":           {"c:" + long, nil, ""},
+		"a path with backslashes":     {"keys\\" + long, nil, ""},
+		"the name of a PEM":           {long + ".pem", nil, ""},
+		"the name of a key":           {long + ".KEY", []string{"HS256"}, ""},
+		"the name of a JWK":           {long + ".json", nil, ""},
+		"secret in a file":            {"file:" + file("secret", long+"\n"), nil, "HS256"},
+		"secret in base64":            {"base64:" + base64.StdEncoding.EncodeToString([]byte(long)), nil, "HS256"},
+		"secret in base64 for URLs":   {"base64:" + base64.RawURLEncoding.EncodeToString([]byte(long)), nil, "HS256"},
+		"secret like a path":          {"/nowhere/" + long, nil, ""},
+		"RSA":                         {rsaPEM, nil, "RS256"},
+		"RSA, others":                 {rsaPEM, []string{"PS512", "RS384"}, "PS512 RS384"},
+		"PKCS 1":                      {pemOf(t, "RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey), nil), nil, "RS256"},
+		"P-256":                       {ecPEM, nil, "ES256"},
+		"P-384":                       {p384PEM, nil, "ES384"},
+		"Ed25519":                     {edPEM, nil, "EdDSA"},
+		"on one line":                 {strings.ReplaceAll(edPEM, "\n", `\n`), nil, "EdDSA"},
+		"PEM in a file":               {"file:" + file("ed.pem", edPEM), nil, "EdDSA"},
+		"PEM at a path":               {file("ed2.pem", edPEM), []string{"EdDSA"}, "EdDSA"},
+		"DER at a path":               {file("ed.der", string(edDER)), []string{"EdDSA"}, "EdDSA"},
+		"DER in base64":               {base64.StdEncoding.EncodeToString(edDER), []string{"EdDSA"}, "EdDSA"},
+		"PEM in base64":               {"base64:" + base64.StdEncoding.EncodeToString([]byte(edPEM)), nil, "EdDSA"},
+		"empty":                       {"", nil, ""},
+		"white space":                 {" \n", nil, ""},
+		"an empty file":               {"file:" + file("empty", "\n"), nil, ""},
+		"no such file":                {"file:/nowhere/key", nil, ""},
+		"no such path":                {"/nowhere/key.pem", []string{"RS256"}, ""},
+		"a file as a secret":          {file("secret2", long), nil, ""},
+		"a file as a secret for HMAC": {file("secret3", long), []string{"HS256"}, ""},
+		"bad base64":                  {"base64:***", nil, ""},
+		"public key for HMAC":         {rsaPEM, []string{"HS256"}, ""},
+		"its DER for HMAC":            {"base64:" + base64.StdEncoding.EncodeToString(edDER), []string{"HS256"}, ""},
+		"its DER for nothing":         {"base64:" + base64.StdEncoding.EncodeToString(edDER), nil, ""},
+		"its file for HMAC":           {"file:" + file("rsa.pem", rsaPEM), []string{"HS256"}, ""},
+		"private":                     {privatePEM, nil, ""},
+		"broken PEM":                  {"-----BEGIN PUBLIC KEY-----\nxxx\n-----END PUBLIC KEY-----", nil, ""},
+		"short RSA":                   {shortPEM, nil, ""},
+		"both kinds":                  {rsaPEM, []string{"HS256", "RS256"}, ""},
+		"both kinds, a secret":        {long, []string{"RS256", "HS256"}, ""},
+		"another curve":               {p384PEM, []string{"ES256"}, ""},
+		"another kind":                {edPEM, []string{"RS256"}, ""},
+		"none":                        {long, []string{"none"}, ""},
+		"a secret for RSA":            {long, []string{"RS256"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, algorithms, weak, err := ParseKey(test.text, test.given)
+			k, algorithms, err := ParseKey(test.text, test.given)
 			if test.algorithms == "" {
 				if err == nil {
 					t.Fatalf("it is taken for %q", algorithms)
@@ -120,8 +131,8 @@ func TestParseKey(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || k == nil || !slices.Equal(algorithms, strings.Fields(test.algorithms)) || weak != test.weak {
-				t.Errorf("%q, weak %v, %v", algorithms, weak, err)
+			if err != nil || k == nil || !slices.Equal(algorithms, strings.Fields(test.algorithms)) {
+				t.Errorf("%q, %v", algorithms, err)
 			}
 			if secret, ok := k.(key).value.([]byte); ok && strings.HasSuffix(string(secret), "\n") {
 				t.Error("the line break of the file is part of the secret")

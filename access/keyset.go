@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/zap"
 )
@@ -35,20 +34,20 @@ const (
 // use while the issuer cannot be reached. It is safe for concurrent use and must be closed.
 type KeySet struct {
 	url     string
-	host    string // for the log
+	address string // the URL without login and query, for the log
 	client  *http.Client
 	log     atomic.Pointer[zap.Logger]
-	storage jwkset.Storage
-	keys    keyfunc.Keyfunc
+	keys    atomic.Pointer[[]jwkset.JWK]
 	cancel  context.CancelFunc
 	done    chan struct{}
 	wanted  chan struct{} // asks for a fetch at once
 
-	mu       sync.Mutex
-	fetching bool
-	fetched  chan struct{} // closed when the fetch that is under way or next has ended
-	last     time.Time     // when the last one ended
-	known    bool          // one has succeeded
+	mu        sync.Mutex
+	fetching  bool
+	fetched   chan struct{} // closed when the fetch that is under way or next has ended
+	last      time.Time     // when the last one ended
+	known     bool          // one has succeeded
+	successes uint64        // fetches that have succeeded
 }
 
 // OpenKeySet begins to fetch the keys and does not wait for them. Its error is for the operator.
@@ -64,7 +63,7 @@ func openKeySet(address string, log *zap.Logger, transport http.RoundTripper) (*
 		return nil, errors.New("the address of the keys must be an http or https URL")
 	}
 	s := &KeySet{
-		url: address, host: u.Host, storage: jwkset.NewMemoryStorage(), done: make(chan struct{}), wanted: make(chan struct{}, 1),
+		url: address, address: (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), done: make(chan struct{}), wanted: make(chan struct{}, 1),
 		fetching: true, fetched: make(chan struct{}),
 		client: &http.Client{
 			Timeout:       keysTimeout,
@@ -73,9 +72,6 @@ func openKeySet(address string, log *zap.Logger, transport http.RoundTripper) (*
 		},
 	}
 	s.SetLog(log)
-	if s.keys, err = keyfunc.New(keyfunc.Options{Storage: lookingAgain{s.storage, s}}); err != nil {
-		return nil, fmt.Errorf("making the key set: %w", err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.run(ctx)
@@ -91,7 +87,11 @@ func (s *KeySet) Close() {
 	<-s.done
 }
 
-// Keyfunc implements Keys.
+// Keyfunc implements Keys. The function returns the keys that may have signed the token: those of its kid, or all where it names none,
+// whose type fits its algorithm. Several keys of a set may share a kid (RFC 7517, section 4.5).
+//
+// A kid that the set lacks may be new. Then the keys are fetched again, but at most once in 10 seconds: whoever makes up tokens must not
+// keep the issuer busy. Until that fetch has succeeded the function returns [Unavailable]; only then can it say that the kid is unknown.
 func (s *KeySet) Keyfunc(ctx context.Context) jwt.Keyfunc {
 	return func(token *jwt.Token) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, keysPatience)
@@ -102,12 +102,42 @@ func (s *KeySet) Keyfunc(ctx context.Context) jwt.Keyfunc {
 		if !s.ready() {
 			return nil, Unavailable
 		}
-		key, err := s.keys.KeyfuncCtx(ctx)(token)
-		if err != nil {
+		found, known := s.candidates(token)
+		if id, _ := token.Header["kid"].(string); !known && id != "" && len(id) <= maxKeyIDBytes {
+			fresh := s.await(ctx)
+			if found, known = s.candidates(token); !known && !fresh {
+				return nil, Unavailable
+			}
+		}
+		if len(found.Keys) == 0 {
 			return nil, UnknownKey
 		}
-		return key, nil
+		return found, nil
 	}
+}
+
+// candidates returns the keys that may have signed a token, and reports whether the set has a key of its kid at all.
+func (s *KeySet) candidates(token *jwt.Token) (found jwt.VerificationKeySet, known bool) {
+	keys := s.keys.Load()
+	if keys == nil {
+		return found, false
+	}
+	id, _ := token.Header["kid"].(string)
+	algorithm := token.Method.Alg()
+	for _, k := range *keys {
+		marshalled := k.Marshal()
+		if id != "" && marshalled.KID != id {
+			continue
+		}
+		known = true
+		if marshalled.ALG != "" && string(marshalled.ALG) != algorithm {
+			continue
+		}
+		if public, err := fitting(algorithm, k.Key()); err == nil {
+			found.Keys = append(found.Keys, public)
+		}
+	}
+	return found, known
 }
 
 func (s *KeySet) ready() bool {
@@ -116,40 +146,27 @@ func (s *KeySet) ready() bool {
 	return s.known
 }
 
-// lookingAgain is the storage that keyfunc looks keys up in: one that is not there may be new.
-type lookingAgain struct {
-	jwkset.Storage
-	set *KeySet
-}
-
-// KeyRead implements jwkset.Storage.
-func (l lookingAgain) KeyRead(ctx context.Context, id string) (jwkset.JWK, error) {
-	key, err := l.Storage.KeyRead(ctx, id)
-	if errors.Is(err, jwkset.ErrKeyNotFound) && len(id) <= maxKeyIDBytes {
-		l.set.await(ctx)
-		key, err = l.Storage.KeyRead(ctx, id)
-	}
-	return key, err
-}
-
-// await waits for the fetch that is under way. Where none is it asks for one, unless the last has only just ended: tokens that somebody
-// makes up must not keep the issuer busy.
-func (s *KeySet) await(ctx context.Context) {
+// await waits for the fetch that is under way. Where there is none it asks for one, unless the last one ended less than 10 seconds ago.
+// It reports whether a fetch has succeeded that ended after the call.
+func (s *KeySet) await(ctx context.Context) bool {
 	s.mu.Lock()
 	if !s.fetching {
 		if time.Since(s.last) < keysUnknown {
 			s.mu.Unlock()
-			return
+			return false
 		}
 		s.fetching = true
 		s.wanted <- struct{}{} // run takes it before the next fetch
 	}
-	fetched := s.fetched
+	fetched, before := s.fetched, s.successes
 	s.mu.Unlock()
 	select {
 	case <-fetched:
 	case <-ctx.Done():
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.successes > before
 }
 
 func (s *KeySet) run(ctx context.Context) {
@@ -162,7 +179,7 @@ func (s *KeySet) run(ctx context.Context) {
 		}
 		next := keysRefresh
 		if err != nil {
-			s.log.Load().Error("the issuer's keys cannot be fetched; trying again later", zap.String("issuer", s.host),
+			s.log.Load().Error("the issuer's keys cannot be fetched; trying again later", zap.String("issuer", s.address),
 				zap.Duration("after", wait), zap.Bool("earlier_keys_in_use", s.ready()), zap.Error(err))
 			next = wait
 			wait = min(2*wait, keysMaxWait)
@@ -199,7 +216,9 @@ func (s *KeySet) settle(ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fetching, s.last = false, time.Now()
-	s.known = s.known || ok
+	if s.known = s.known || ok; ok {
+		s.successes++
+	}
 	close(s.fetched)
 	s.fetched = make(chan struct{})
 }
@@ -234,7 +253,8 @@ func (s *KeySet) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.storage.KeyReplaceAll(ctx, keys)
+	s.keys.Store(&keys)
+	return nil
 }
 
 // readKeySet takes the public keys for signatures out of a set; others, and those of kinds that are not known, are left out.

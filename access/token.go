@@ -183,16 +183,20 @@ func (t *Tokens) identity(claims jwt.MapClaims) (*Identity, error) {
 	if id.Issued, ok = timeOf(claims["iat"]); !ok {
 		return nil, BadClaims
 	}
+	if !id.Issued.IsZero() {
+		// The issuer's clock may be ahead by the leeway: what was issued before a revocation must not look as if it were issued after it.
+		id.Issued = id.Issued.Add(-t.options.Leeway)
+	}
 	user := lookup(claims, t.options.UserClaim)
 	if _, flag := user.(bool); !flag {
-		id.User = textOf(user)
+		id.User = ClaimText(user)
 	}
 	if !ValidUser(id.User) {
 		return nil, NoUser
 	}
 	id.Roles = rolesOf(lookup(claims, t.options.RolesClaim))
 	for _, name := range t.options.Claims {
-		if text := textOf(lookup(claims, name)); text != "" {
+		if text := ClaimText(lookup(claims, name)); text != "" {
 			if id.Claims == nil {
 				id.Claims = make(map[string]string)
 			}

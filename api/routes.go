@@ -16,6 +16,7 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
@@ -189,6 +190,9 @@ func (a *Routes) serve(w http.ResponseWriter, r *http.Request, segments []string
 	var err error
 	if req.query, err = parameters(r.URL.RawQuery, op.parameters); err != nil {
 		return 0, nil, err
+	}
+	if method != http.MethodPost && (r.ContentLength != 0 || len(r.TransferEncoding) > 0) {
+		return 0, nil, protocol.Errorf(protocol.InvalidMessage, "a %s has no body", method)
 	}
 	if method == http.MethodPost {
 		if req.body, err = a.read(w, r); err != nil {
