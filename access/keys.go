@@ -48,32 +48,33 @@ func ParseKey(text string, names []string) (k Keys, algorithms []string, err err
 	if err != nil {
 		return nil, nil, err
 	}
+	secret := symmetric || len(names) == 0 // unless it is a public key
+	content, public, err := readPublicKey(text, content, marked, secret)
 	isPEM := bytes.Contains(content, []byte("-----BEGIN"))
-	public, err := publicKey(content, isPEM)
-	if err != nil && !isPEM && !marked && isFile(text) {
-		if content, err = os.ReadFile(text); err != nil {
-			return nil, nil, fmt.Errorf("reading the key: %w", withoutPath(err))
-		}
-		isPEM = bytes.Contains(content, []byte("-----BEGIN"))
-		if public, err = publicKey(content, isPEM); err != nil && !isPEM && (symmetric || len(names) == 0) {
-			return nil, nil, errors.New("the key is the name of a file: write file: before it for a secret that the file holds")
-		}
-	}
 	switch {
+	case errors.Is(err, errKeyFile):
+		return nil, nil, err
 	case len(bytes.TrimSpace(content)) == 0:
 		return nil, nil, errors.New("the key is empty")
-	case symmetric && (isPEM || err == nil):
+	case err == nil && symmetric, isPEM && symmetric:
 		return nil, nil, errors.New("an HMAC algorithm needs a secret, not a public key or certificate")
 	case err == nil && len(names) == 0 && marked && !isPEM:
 		return nil, nil, errors.New("the key is a public key: name its algorithms")
-	case err != nil && !isPEM && !marked && looksLikePath(text):
+	case err != nil && (isPEM || marked && !secret):
+		return nil, nil, err
+	case err != nil && !marked && looksLikePath(text):
 		return nil, nil, errors.New("the key looks like the path of a file, and there is no such file: " +
 			"correct the path, or write secret: before a secret")
-	case err != nil && !isPEM && (symmetric || len(names) == 0):
+	case err != nil && secret:
 		return secretKey(content, names)
 	case err != nil:
 		return nil, nil, err
 	}
+	return publicKeyFor(public, names)
+}
+
+// publicKeyFor is a public key for these algorithms, or for the default of its kind.
+func publicKeyFor(public any, names []string) (Keys, []string, error) {
 	if len(names) == 0 {
 		names = []string{usual(public)}
 	}
@@ -83,6 +84,26 @@ func ParseKey(text string, names []string) (k Keys, algorithms []string, err err
 		}
 	}
 	return key{public}, names, nil
+}
+
+// errKeyFile says that a file whose path is given does not hold a public key.
+var errKeyFile = errors.New("the key is the name of a file")
+
+// readPublicKey reads a public key from the content, or from the file that an unmarked text names, whose content it returns then.
+func readPublicKey(text string, content []byte, marked, secret bool) ([]byte, any, error) {
+	isPEM := bytes.Contains(content, []byte("-----BEGIN"))
+	public, err := publicKey(content, isPEM)
+	if err == nil || isPEM || marked || !isFile(text) {
+		return content, public, err
+	}
+	if content, err = os.ReadFile(text); err != nil {
+		return nil, nil, fmt.Errorf("%w, which cannot be read: %w", errKeyFile, withoutPath(err))
+	}
+	isPEM = bytes.Contains(content, []byte("-----BEGIN"))
+	if public, err = publicKey(content, isPEM); err != nil && !isPEM && secret {
+		err = fmt.Errorf("%w: write file: before it for a secret that the file holds", errKeyFile)
+	}
+	return content, public, err
 }
 
 // secretKey is a shared secret for HMAC.
