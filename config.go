@@ -172,12 +172,4 @@ type Feed struct {
 	Rows int `json:"rows,omitempty"`
 }
 
-func orDefault[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
-}
-
 func timeOf(d caddy.Duration) time.Duration { return time.Duration(d) }

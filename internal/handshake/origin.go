@@ -22,6 +22,7 @@ type origin struct {
 	subdomains   bool // host then begins with the dot
 }
 
+// ParseOrigins reads the origins of the configuration: scheme://host[:port], scheme://*.host[:port] or *.
 func ParseOrigins(texts []string) (Origins, error) {
 	var o Origins
 	for _, text := range texts {
