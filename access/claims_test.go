@@ -3,7 +3,6 @@ package access
 import (
 	"encoding/json"
 	"testing"
-	"time"
 )
 
 func TestClaimText(t *testing.T) {
@@ -18,24 +17,6 @@ func TestClaimText(t *testing.T) {
 	} {
 		if got := ClaimText(test.claim); got != test.want {
 			t.Errorf("%v: got %q, want %q", test.claim, got, test.want)
-		}
-	}
-}
-
-// A token whose iat lies in the future by less than the leeway may have been issued before a revocation.
-func TestRevocationHeedsTheLeeway(t *testing.T) {
-	var revocations Revocations
-	at := time.Unix(1_800_000_000, 0)
-	revocations.Revoke("ann", at)
-	tokens := &Tokens{options: TokenOptions{UserClaim: "sub", RolesClaim: "roles", Leeway: 10 * time.Second}}
-	for ahead, want := range map[time.Duration]bool{-time.Hour: true, 0: true, 9 * time.Second: true, 10 * time.Second: true, 11 * time.Second: false} {
-		iat, _ := json.Marshal(at.Add(ahead).Unix())
-		id, err := tokens.identity(map[string]any{"sub": "ann", "iat": json.Number(iat)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := revocations.Revoked(id); got != want {
-			t.Errorf("issued %v after the revocation: revoked %v", ahead, got)
 		}
 	}
 }

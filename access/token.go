@@ -183,10 +183,6 @@ func (t *Tokens) identity(claims jwt.MapClaims) (*Identity, error) {
 	if id.Issued, ok = timeOf(claims["iat"]); !ok {
 		return nil, BadClaims
 	}
-	if !id.Issued.IsZero() {
-		// The issuer's clock may be ahead by the leeway: what was issued before a revocation must not look as if it were issued after it.
-		id.Issued = id.Issued.Add(-t.options.Leeway)
-	}
 	user := lookup(claims, t.options.UserClaim)
 	if _, flag := user.(bool); !flag {
 		id.User = ClaimText(user)
