@@ -208,10 +208,31 @@ func TestRequests(t *testing.T) {
 	if _, err := c.Subscribe(ctx, []string{"a*"}, nil); err == nil {
 		t.Error("a* is no pattern")
 	}
-	ended, cancel := context.WithCancel(ctx)
+}
+
+// TestEndedContext asks with a context that has ended, as often as a choice between that and an answer would need to be the wrong one.
+func TestEndedContext(t *testing.T) {
+	c := dial(t, sitetest.Start(t, ws(channels)).URL(), client.Options{})
+	ended, cancel := context.WithCancel(within(t))
 	cancel()
-	if _, err := c.Publish(ended, "kept/a", 1, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+	for name, ask := range map[string]func() error{
+		"publish":   func() error { _, err := c.Publish(ended, "kept/a", 1, nil); return err },
+		"history":   func() error { _, err := c.History(ended, "kept/a", nil); return err },
+		"presence":  func() error { _, err := c.Presence(ended, "kept/a"); return err },
+		"status":    func() error { _, err := c.QueryStatus(ended, "none"); return err },
+		"ping":      func() error { _, err := c.Ping(ended); return err },
+		"subscribe": func() error { _, err := c.Subscribe(ended, []string{"kept/a"}, nil); return err },
+		"query":     func() error { _, err := c.Query(ended, "none", nil, nil); return err },
+		"watch":     func() error { _, err := c.Watch(ended, "none", nil, client.WatchOptions{Key: []string{"id"}}); return err },
+	} {
+		for range 100 {
+			if err := ask(); !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: got %v", name, err)
+			}
+		}
+	}
+	if h, err := c.History(within(t), "kept/a", nil); err != nil || len(h.Messages) != 0 {
+		t.Errorf("got %+v, %v: something was published", h, err)
 	}
 }
 

@@ -127,9 +127,12 @@ func (c *Client) setState(s State) {
 	}
 }
 
-// connected waits for a connection.
+// connected waits for a connection. A context that has ended already is refused even where there is one, so that nothing is sent for it.
 func (c *Client) connected(ctx context.Context) (*session, error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		c.mu.Lock()
 		s, changed := c.session, c.changed
 		c.mu.Unlock()

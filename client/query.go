@@ -108,7 +108,7 @@ func (c *Client) Query(ctx context.Context, query string, params any, o *QueryOp
 	if r.o.Arrays {
 		r.query.Format = "arrays"
 	}
-	if err := c.addStream(r); err != nil {
+	if err := c.addStream(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := c.awaitStart(ctx, r, r.started, r.ended, func() error { return r.err }); err != nil {

@@ -47,7 +47,10 @@ func (c *Client) startLocked(s *session, st stream) {
 }
 
 // addStream begins a stream, on the present connection or the next.
-func (c *Client) addStream(st stream) error {
+func (c *Client) addStream(ctx context.Context, st stream) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.Err(); err != nil {

@@ -62,6 +62,9 @@ func (c *Client) Subscribe(ctx context.Context, channels []string, o *SubscribeO
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	c.mu.Lock()
 	if err := c.Err(); err != nil {
 		c.mu.Unlock()

@@ -96,7 +96,7 @@ func (c *Client) Watch(ctx context.Context, query string, params any, o WatchOpt
 		started: make(chan struct{}), ended: make(chan struct{}), signal: make(chan struct{}, 1),
 		copy: newKeyed(o.MaxBytes), changes: newChanges(),
 	}
-	if err := c.addStream(l); err != nil {
+	if err := c.addStream(ctx, l); err != nil {
 		return nil, err
 	}
 	if err := c.awaitStart(ctx, l, l.started, l.ended, func() error { return l.err }); err != nil {
