@@ -179,7 +179,7 @@ func (c *Client) begin(s *session) {
 func (c *Client) lose(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.settleLocked()
+	s.recordPositionsLocked()
 	for _, sub := range c.subs {
 		sub.lostLocked()
 	}

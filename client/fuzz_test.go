@@ -55,20 +55,20 @@ func FuzzFrame(f *testing.F) {
 		c.index.add(sub)
 		rows := &Rows{c: c, o: QueryOptions{Window: 2}, last: -1, started: make(chan struct{}), ended: make(chan struct{}), signal: make(chan struct{}, 1)}
 		live := &Live{
-			c: c, key: []string{"id"}, at: -1, started: make(chan struct{}), ended: make(chan struct{}), signal: make(chan struct{}, 1),
+			c: c, key: []string{"id"}, revision: -1, started: make(chan struct{}), ended: make(chan struct{}), signal: make(chan struct{}, 1),
 			copy: newKeyed(500), changes: newChanges(),
 		}
 		c.streams = []stream{rows, live}
 		c.begin(s) // ids 1, 2 and 3
 		err = lines([]byte(frame), s.takeLine)
-		if live.burstBytes > 1000 && live.err == nil || live.fresh != nil && live.fresh.bytes > 500 && live.err == nil {
-			t.Errorf("%d bytes of changes are staged", live.burstBytes)
+		if live.pendingBytes > 1000 && live.err == nil || live.fresh != nil && live.fresh.bytes > 500 && live.err == nil {
+			t.Errorf("%d bytes of changes are staged", live.pendingBytes)
 		}
 		c.lose(s)
 		if len(sub.buffer.waiting) > 4 || sub.buffer.bytes > 2000 && len(sub.buffer.waiting) > 1 {
 			t.Errorf("%d events wait, %d bytes", len(sub.buffer.waiting), sub.buffer.bytes)
 		}
-		if len(rows.waiting) > 2 || live.copy.bytes > 500 && live.err == nil || live.burst != nil || live.fresh != nil {
+		if len(rows.waiting) > 2 || live.copy.bytes > 500 && live.err == nil || live.pendingChanges != nil || live.fresh != nil {
 			t.Errorf("%d batches wait, the copy has %d bytes", len(rows.waiting), live.copy.bytes)
 		}
 		if len(live.changes.had) != len(live.changes.order) {

@@ -297,7 +297,7 @@ func (r *Rows) refusedLocked(s *session, refusal *Error) {
 	}
 	r.mu.Unlock()
 	switch {
-	case s.away != nil: // the next connection will do
+	case s.goingAway != nil: // the next connection will do
 	case patient:
 		r.c.restartLocked(s, r, refusal)
 	case anew:

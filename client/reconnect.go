@@ -59,7 +59,7 @@ func (c *Client) connectOnce() (lived time.Duration, err error) {
 	c.setState(s.state())
 	err = s.serve()
 	c.lose(s)
-	return max(time.Since(began), 1), s.endOf(err)
+	return max(time.Since(began), 1), s.closeError(err)
 }
 
 // longest is how long the n-th wait can be, by the back-off alone.

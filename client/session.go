@@ -29,13 +29,13 @@ type session struct {
 	silent  atomic.Bool   // it was ended for ErrSilent
 
 	// Guarded by c.mu.
-	pending map[uint64]handler
-	streams map[string]stream // that run on this connection, by their id
-	timers  map[*time.Timer]struct{}
-	epoch   string // the hub's
-	mark    uint64 // see settleLocked
-	credits credits
-	away    *message // the server's `reconnect`
+	pending   map[uint64]handler
+	streams   map[string]stream // that run on this connection, by their id
+	timers    map[*time.Timer]struct{}
+	epoch     string // the hub's
+	mark      uint64 // see recordPositionsLocked
+	credits   credits
+	goingAway *message // the server's `reconnect`
 }
 
 // handler takes an answer to a request, and tells whether that was the last. It is called with c.mu held.
@@ -84,13 +84,13 @@ func (s *session) leave() {
 	}
 }
 
-// endOf adds to an error what was known of the connection.
-func (s *session) endOf(err error) error {
+// closeError adds to an error what was known of the connection.
+func (s *session) closeError(err error) error {
 	if s.silent.Load() {
 		err = ErrSilent
 	}
-	if s.away != nil {
-		return &goodbye{after: min(time.Duration(s.away.AfterMS)*time.Millisecond, maxRetryAfter), err: err}
+	if s.goingAway != nil {
+		return &goodbye{after: min(time.Duration(s.goingAway.AfterMS)*time.Millisecond, maxRetryAfter), err: err}
 	}
 	return err
 }
@@ -150,7 +150,7 @@ func (s *session) take(m *message) error {
 			return st.takeLocked(s, m)
 		}
 	case "reconnect":
-		s.away = m
+		s.goingAway = m
 	case "error":
 		return s.takeErrorLocked(m)
 	default:
@@ -221,7 +221,7 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 	}
 	answers := make(chan *message, 1)
 	s.c.mu.Lock()
-	if s.over() {
+	if s.hasEnded() {
 		s.c.mu.Unlock()
 		return nil, errUnsent
 	}
@@ -254,7 +254,7 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 // refusal is what an error of the server means: one that has said that it goes away refuses what the next may not.
 func (s *session) refusal(ctx context.Context, e *Error) error {
 	s.c.mu.Lock()
-	away := s.away != nil
+	away := s.goingAway != nil
 	s.c.mu.Unlock()
 	if !away || e.Code != protocol.Internal {
 		return e
@@ -274,8 +274,8 @@ var (
 	errUnsent = fmt.Errorf("%w before", errLost)
 )
 
-// over tells whether the connection has ended.
-func (s *session) over() bool {
+// hasEnded reports whether the connection has ended.
+func (s *session) hasEnded() bool {
 	select {
 	case <-s.ended:
 		return true

@@ -136,7 +136,7 @@ type takeovers struct {
 // that is refused it was cancelled indeed.
 func (c *Client) cancelledLocked(s *session, st stream, m *message, t *takeovers) {
 	delete(s.streams, m.StreamID)
-	if s.away != nil {
+	if s.goingAway != nil {
 		return
 	}
 	if t.n++; m.Reason == byOperator || t.n > maxTakeovers {

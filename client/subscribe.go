@@ -12,12 +12,12 @@ import (
 //
 // Of each subscription it is known up to which offset it has everything (pos). Within a connection messages with offsets come in their
 // order, for all subscriptions alike, but where a `subscribe` asks for history: there the server goes back. So one mark, the largest offset
-// since the last such place, says for all subscriptions how far they are, and only at such a place (settleLocked) it is written down for
+// since the last such place, says for all subscriptions how far they are, and only at such a place (recordPositionsLocked) it is written down for
 // each. A message that is not behind a subscription's pos is a repetition to it, which happens where several that are not equally far are
 // resumed together, and where there are more than one `subscribe` can hold.
 
-// settleLocked writes down how far the connection's subscriptions are.
-func (s *session) settleLocked() {
+// recordPositionsLocked writes down how far the connection's subscriptions are.
+func (s *session) recordPositionsLocked() {
 	for _, sub := range s.c.subs {
 		if sub.live == s && sub.pos.Epoch == s.epoch {
 			sub.pos.Offset = max(sub.pos.Offset, s.mark)
@@ -120,16 +120,16 @@ func (c *Client) subscribeNewLocked(s *session, sub *Subscription) {
 	})
 }
 
-// attendLocked asks again for the presence of those channels that were just subscribed to without it, but that another subscription wants
+// resubscribePresenceLocked asks again for the presence of those channels that were just subscribed to without it, but that another subscription wants
 // the presence of: the server goes by the last `subscribe`.
-func (c *Client) attendLocked(s *session, names []string) {
+func (c *Client) resubscribePresenceLocked(s *session, names []string) {
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return !slices.ContainsFunc(c.subs, func(sub *Subscription) bool {
 			return sub.options.Presence && sub.live == s && slices.Contains(sub.Channels(), name)
 		})
 	})
 	if len(names) > 0 {
-		c.postNamesLocked(s, request{Type: "subscribe", Presence: true, Channels: names}, c.attendLocked)
+		c.postNamesLocked(s, request{Type: "subscribe", Presence: true, Channels: names}, c.resubscribePresenceLocked)
 	}
 }
 
@@ -166,7 +166,7 @@ func (c *Client) subscribeLocked(s *session, subs []*Subscription, r request) {
 		return
 	}
 	if !r.Presence {
-		c.attendLocked(s, r.Channels)
+		c.resubscribePresenceLocked(s, r.Channels)
 	}
 }
 
@@ -193,7 +193,7 @@ func (c *Client) confirmLocked(s *session, g *subscribing, m *message) (last boo
 		return false
 	}
 	if g.request.Since != nil || g.request.History > 0 {
-		s.settleLocked()
+		s.recordPositionsLocked()
 	}
 	for _, sub := range g.subs {
 		c.confirmedLocked(s, g, sub)
@@ -203,7 +203,7 @@ func (c *Client) confirmLocked(s *session, g *subscribing, m *message) (last boo
 
 // refuseLocked is what becomes of a `subscribe` that was refused as a whole.
 func (c *Client) refuseLocked(s *session, g *subscribing, refusal *Error) {
-	again := retryable(refusal) || s.away != nil // then the next connection will do
+	again := retryable(refusal) || s.goingAway != nil // then the next connection will do
 	for _, sub := range g.subs {
 		// What once was confirmed is not given up because history could not be read at the moment.
 		again = again || sub.confirmed && (refusal.Code == protocol.HistoryUnavailable || refusal.Code == protocol.Internal)
@@ -321,7 +321,7 @@ func (sub *Subscription) establishLocked() {
 	}
 }
 
-// lostLocked notes that the connection is lost; settleLocked was called before.
+// lostLocked notes that the connection is lost; recordPositionsLocked was called before.
 func (sub *Subscription) lostLocked() {
 	if sub.live == nil {
 		return

@@ -40,7 +40,7 @@ type Subscription struct {
 	// Guarded by c.mu.
 	confirmed bool     // it was once: it is to be gone on with, and not begun
 	live      *session // the connection that has confirmed it, if that is the present one
-	pos       Position // up to here it has everything; see settleLocked. Zero where it has no channel with history
+	pos       Position // up to here it has everything; see recordPositionsLocked. Zero where it has no channel with history
 	newest    Position // where the hub was when History was asked for
 	volatile  []bool   // of each pattern: messages without offset come by it, of which nobody knows what is missed
 

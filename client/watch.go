@@ -52,13 +52,13 @@ type Live struct {
 	release func() bool // lets go of the context
 
 	// Guarded by c.mu. What comes is put together here first.
-	taken      takeovers
-	streamID   string
-	batch      int64          // the number of the next batch
-	fresh      *keyed         // a result that is not complete yet; nil where none is on its way
-	burst      []stagedChange // changes whose last has not come: they lead from one state to another only together
-	burstBytes int
-	at         int64 // the revision of the copy, -1 where there is none to go on from
+	taken          takeovers
+	streamID       string
+	batch          int64          // the number of the next batch
+	fresh          *keyed         // a result that is not complete yet; nil where none is on its way
+	pendingChanges []stagedChange // changes whose last has not come: they lead from one state to another only together
+	pendingBytes   int
+	revision       int64 // the revision of the copy, -1 where there is none to go on from
 
 	mu      sync.Mutex
 	copy    keyed
@@ -92,7 +92,7 @@ func (c *Client) Watch(ctx context.Context, query string, params any, o WatchOpt
 	}
 	setDefault(&o.MaxBytes, 64<<20)
 	l := &Live{
-		c: c, query: request{Type: "watch", Query: query, Params: encoded, BatchSize: o.BatchSize}, key: o.Key, at: -1,
+		c: c, query: request{Type: "watch", Query: query, Params: encoded, BatchSize: o.BatchSize}, key: o.Key, revision: -1,
 		started: make(chan struct{}), ended: make(chan struct{}), signal: make(chan struct{}, 1),
 		copy: newKeyed(o.MaxBytes), changes: newChanges(),
 	}
@@ -195,7 +195,7 @@ func (l *Live) Close() error {
 func (l *Live) requestLocked() request {
 	q := l.query
 	if l.streamID != "" {
-		at := l.at
+		at := l.revision
 		q.Resume = &resume{StreamID: l.streamID, Revision: &at}
 	}
 	return q
@@ -212,7 +212,7 @@ func (l *Live) startedLocked(m *message) {
 func (l *Live) renewLocked() {
 	fresh := newKeyed(l.copy.limit)
 	fresh.ordered = true
-	l.fresh, l.batch, l.burst, l.burstBytes, l.at = &fresh, 0, nil, 0, -1
+	l.fresh, l.batch, l.pendingChanges, l.pendingBytes, l.revision = &fresh, 0, nil, 0, -1
 }
 
 // lostLocked forgets what was half told: a resumed watch goes on behind the copy.
@@ -221,7 +221,7 @@ func (l *Live) lostLocked() {
 	l.taken = takeovers{}
 }
 
-func (l *Live) unstageLocked() { l.fresh, l.burst, l.burstBytes = nil, nil, 0 }
+func (l *Live) unstageLocked() { l.fresh, l.pendingChanges, l.pendingBytes = nil, nil, 0 }
 
 // failLocked ends the watch for what is wrong here.
 func (l *Live) failLocked(err error) {
@@ -232,7 +232,7 @@ func (l *Live) failLocked(err error) {
 func (l *Live) refusedLocked(s *session, refusal *Error) {
 	established := l.streamID != ""
 	switch {
-	case s.away != nil: // the next connection will do
+	case s.goingAway != nil: // the next connection will do
 	case established && (retryable(refusal) || limited(refusal) || refusal.Code == protocol.Internal):
 		l.c.restartLocked(s, l, refusal)
 	default:
@@ -317,7 +317,7 @@ func (l *Live) takeReadyLocked(m *message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changes.replace(l.copy.rows, l.fresh)
-	l.copy, l.fresh, l.at, l.stale = *l.fresh, nil, m.Revision, nil
+	l.copy, l.fresh, l.revision, l.stale = *l.fresh, nil, m.Revision, nil
 	select {
 	case <-l.started:
 	default:
@@ -343,15 +343,15 @@ func (l *Live) takeChangeLocked(m *message) error {
 		l.failLocked(errWrongKey)
 		return nil
 	}
-	l.burst, l.burstBytes = append(l.burst, change), l.burstBytes+len(key)+len(change.row)
-	if m.Revision%2 != 0 && l.burstBytes <= 2*l.copy.limit {
+	l.pendingChanges, l.pendingBytes = append(l.pendingChanges, change), l.pendingBytes+len(key)+len(change.row)
+	if m.Revision%2 != 0 && l.pendingBytes <= 2*l.copy.limit {
 		return nil
 	}
 	if !l.apply() {
 		l.failLocked(ErrTooLarge)
 		return nil
 	}
-	l.burst, l.burstBytes, l.at, l.taken = nil, 0, m.Revision, takeovers{}
+	l.pendingChanges, l.pendingBytes, l.revision, l.taken = nil, 0, m.Revision, takeovers{}
 	return nil
 }
 
@@ -359,10 +359,10 @@ func (l *Live) takeChangeLocked(m *message) error {
 func (l *Live) apply() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.burstBytes > 2*l.copy.limit { // all rows gone, and as many come
+	if l.pendingBytes > 2*l.copy.limit { // all rows gone, and as many come
 		return false
 	}
-	for _, change := range l.burst {
+	for _, change := range l.pendingChanges {
 		l.changes.note(change.key, l.copy.rows)
 		if !l.copy.put(change.key, change.row) {
 			return false

@@ -5,11 +5,11 @@ export class Buffer<T> implements AsyncIterator<T, undefined> {
   private _ended = false;
   private _error: unknown;
 
-  /** overflow is given all that waits, with one entry too many, and makes it fewer. left is called when the iteration is left. */
+  /** overflow is given all that waits, with one entry too many, and makes it fewer. onReturn is called when the iteration is left. */
   constructor(
     private _size: number,
     private _overflow: (items: T[]) => void,
-    private _left: () => void,
+    private _onReturn: () => void,
   ) {}
 
   _push(item: T): void {
@@ -41,7 +41,7 @@ export class Buffer<T> implements AsyncIterator<T, undefined> {
 
   async return(): Promise<IteratorResult<T, undefined>> {
     this._items = [];
-    this._left();
+    this._onReturn();
     this._end();
     return { value: undefined, done: true };
   }

@@ -64,7 +64,7 @@ export class Connection {
   private _openedAt = 0;
   private _heardAt = 0;
   private _comeBackAt?: number; // performance.now() at which the server wants the client back
-  private _urgent = false; // the waiting is not by the server's wish: the network's coming back ends it early
+  private _retryOnOnline = false; // the waiting is not by the server's wish: the network's coming back ends it early
   private _outbox: string[] = [];
   private _timer?: ReturnType<typeof setTimeout>; // of the state: connecting's limit, open's heartbeat, waiting's end
   private _online = () => this._wake();
@@ -124,7 +124,7 @@ export class Connection {
     this._arm(this._options.connectTimeout ?? 15_000, () => this._drop('connecting took too long'));
     this._enter('connecting');
     try {
-      const { token, ticket } = await this._credentials._show();
+      const { token, ticket } = await this._credentials._current();
       if (generation === this._generation) this._dial(token, ticket);
     } catch (cause) {
       if (generation !== this._generation) return;
@@ -254,7 +254,7 @@ export class Connection {
     const { _comeBackAt: comeBackAt } = this;
     this._comeBackAt = undefined;
     if (opened && performance.now() - this._openedAt >= proven) this._attempts = 0;
-    if (!opened || closeCode === 4001) this._credentials._spoil();
+    if (!opened || closeCode === 4001) this._credentials._invalidate();
 
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
@@ -265,7 +265,7 @@ export class Connection {
     const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });
     const delay = comeBackAt === undefined ? this._backoff() : Math.max(0, comeBackAt - performance.now());
     this._arm(delay, () => this._open());
-    this._urgent = comeBackAt === undefined;
+    this._retryOnOnline = comeBackAt === undefined;
     this._enter('waiting', { delay, error });
     if (!opened) this._handler._failed(error);
   }
@@ -277,7 +277,7 @@ export class Connection {
 
   /** The network is back, or another. */
   private _wake(): void {
-    if (this._state === 'waiting' && this._urgent) this._open();
+    if (this._state === 'waiting' && this._retryOnOnline) this._open();
     else if (this._state === 'open') this._probe();
   }
 }

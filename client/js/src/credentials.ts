@@ -17,10 +17,10 @@ export class Credentials {
   }
 
   /** What the next connection is to show. */
-  async _show(): Promise<{ token?: string | null; ticket?: string }> {
+  async _current(): Promise<{ token?: string | null; ticket?: string }> {
     if (this._options.ticket) return { ticket: await this._options.ticket() };
     const end = this._expiry();
-    if (end !== undefined && end < Date.now() + tooOld) this._spoil();
+    if (end !== undefined && end < Date.now() + tooOld) this._invalidate();
     this._token ??= await this._fetch();
     return { token: this._token };
   }
@@ -37,7 +37,7 @@ export class Credentials {
   }
 
   /** The token was refused or may have been: the next connection shows a new one. */
-  _spoil(): void {
+  _invalidate(): void {
     if (typeof this._options.token === 'function') this._token = undefined;
   }
 

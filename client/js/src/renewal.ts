@@ -34,10 +34,10 @@ export class Renewal {
     this._stop();
     if (end === undefined || !this._credentials._renewable) return;
     const left = end - this._skew - Date.now();
-    this._again(Math.max(1000, left - Math.min(60_000, left / 10)), end);
+    this._schedule(Math.max(1000, left - Math.min(60_000, left / 10)), end);
   }
 
-  private _again(delay: number, end: number): void {
+  private _schedule(delay: number, end: number): void {
     const most = 2 ** 31 - 1; // of a timer
     this._timer = setTimeout(() => (delay > most ? this._plan(end) : this._renew(end)), Math.min(delay, most));
   }
@@ -52,7 +52,7 @@ export class Renewal {
     }
     if (timer !== this._timer) return; // another connection, or none
     if (!token) {
-      this._again(5000, end);
+      this._schedule(5000, end);
       return;
     }
     const shown = token;
@@ -65,7 +65,7 @@ export class Renewal {
         },
         _error: (m) => {
           this._failed(fromWire(m));
-          this._again(m.retry_after_ms ?? 5000, end);
+          this._schedule(m.retry_after_ms ?? 5000, end);
         },
       },
     );

@@ -75,15 +75,15 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   /** @internal Everything up to this offset has been handed over; undefined where nobody knows yet. */
   _at?: number;
   /** @internal Whether it has all that the connection has brought. */
-  _level = false;
+  _caughtUp = false;
   /** @internal The server has confirmed it on this connection, where the hub was at this offset. */
   _confirmedAt?: number;
   /** @internal How many replayed messages are still to come; NaN where that is not told. */
-  _left = NaN;
+  _replayLeft = NaN;
   /** @internal It was confirmed before, on whatever connection, where the hub was at this offset. */
-  _begun?: { offset?: number };
+  _startedAt?: { offset?: number };
   /** @internal It was confirmed on an earlier connection, too. */
-  _again = false;
+  _retried = false;
   /** @internal A message without offset came: what is missed of its channel cannot be had again. */
   _unnumbered = false;
   /** @internal */

@@ -12,15 +12,15 @@ const chunk = 128;
  * All subscriptions of a client, what each has been handed over, and how they come back on a new connection.
  *
  * A connection brings messages in the order of their offsets, each once, whatever subscriptions it is for. Only where a replay begins,
- * offsets begin lower again, with messages for who asked for that replay. So the largest offset that came (`front`) is the place of each
+ * offsets begin lower again, with messages for who asked for that replay. So the largest offset that came (`_maxOffset`) is the place of each
  * subscription but those whose replay is under way; these have a place of their own. A message goes to those who are not yet behind it.
  */
 export class Subscriptions {
   private _names = new Map<string, Set<Subscription>>();
   private _patterns = new Map<string, Set<Subscription>>(); // the part of names that holds wildcards
-  private _behind = new Set<Subscription>(); // confirmed, with a replay under way
+  private _replaying = new Set<Subscription>(); // confirmed, with a replay under way
   private _epoch?: string;
-  private _front = 0;
+  private _maxOffset = 0;
   private _welcomed = 0; // where the hub was when this connection began
 
   constructor(
@@ -39,7 +39,7 @@ export class Subscriptions {
   _remove(sub: Subscription): void {
     const set = this._names.get(sub.channel);
     if (!set?.delete(sub)) return;
-    this._behind.delete(sub);
+    this._replaying.delete(sub);
     const open = this._connection._state === 'open';
     if (!set.size) {
       this._names.delete(sub.channel);
@@ -51,33 +51,33 @@ export class Subscriptions {
   }
 
   _position(sub: Subscription): Position | undefined {
-    const offset = sub._level ? Math.max(sub._at!, this._front) : sub._at;
-    return offset === undefined || sub._begun?.offset === undefined ? undefined : { epoch: this._epoch!, offset };
+    const offset = sub._caughtUp ? Math.max(sub._at!, this._maxOffset) : sub._at;
+    return offset === undefined || sub._startedAt?.offset === undefined ? undefined : { epoch: this._epoch!, offset };
   }
 
   _opened(epoch: string, offset: number): void {
     const changed = this._epoch !== undefined && this._epoch !== epoch;
     this._epoch = epoch;
     this._welcomed = offset;
-    this._front = 0;
+    this._maxOffset = 0;
     const subs = [...this._all()]; // those that who is told of a loss adds begin by themselves
     for (const sub of subs) {
-      const { _begun, _at } = sub;
-      if (!changed || (!_begun && _at === undefined)) continue;
+      const { _startedAt, _at } = sub;
+      if (!changed || (!_startedAt && _at === undefined)) continue;
       sub._at = 0; // all that the new hub keeps is news
-      if (!_begun || _begun.offset !== undefined) this._lost(sub, 'epoch_changed');
+      if (!_startedAt || _startedAt.offset !== undefined) this._lost(sub, 'epoch_changed');
     }
     this._begin(subs);
   }
 
   _down(): void {
     for (const sub of this._all()) {
-      if (sub._level) sub._at = Math.max(sub._at!, this._front);
-      sub._level = false;
+      if (sub._caughtUp) sub._at = Math.max(sub._at!, this._maxOffset);
+      sub._caughtUp = false;
       sub._confirmedAt = undefined;
     }
-    this._behind.clear();
-    this._front = 0;
+    this._replaying.clear();
+    this._maxOffset = 0;
   }
 
   _close(error: NeuroQuantumError): void {
@@ -94,9 +94,9 @@ export class Subscriptions {
       sub._message(handed);
     }
     if (offset === undefined) return;
-    this._front = Math.max(this._front, offset);
+    this._maxOffset = Math.max(this._maxOffset, offset);
     // What comes behind the place of a confirmation comes behind its replay.
-    for (const sub of this._behind) if (offset > sub._confirmedAt!) this._level(sub, sub._confirmedAt);
+    for (const sub of this._replaying) if (offset > sub._confirmedAt!) this._markCaughtUp(sub, sub._confirmedAt);
   }
 
   _gap(gap: Gap): void {
@@ -133,7 +133,7 @@ export class Subscriptions {
   private _begin(subs: Subscription[]): void {
     for (const sub of subs) {
       const { since } = sub._options;
-      if (sub._at !== undefined || sub._begun || !since) continue;
+      if (sub._at !== undefined || sub._startedAt || !since) continue;
       sub._at = since.epoch === this._epoch ? since.offset : 0;
       if (since.epoch !== this._epoch) queueMicrotask(() => this._lost(sub, 'epoch_changed')); // once the caller can listen
     }
@@ -200,20 +200,20 @@ export class Subscriptions {
 
   private _confirm(sub: Subscription, m: Record<string, any>): void {
     const { offset, recovered, replayed } = m;
-    const again = sub._begun;
-    sub._confirmedAt = offset ?? Math.max(this._front, this._welcomed);
-    sub._left = NaN;
+    const again = sub._startedAt;
+    sub._confirmedAt = offset ?? Math.max(this._maxOffset, this._welcomed);
+    sub._replayLeft = NaN;
     // A place that the hub has never been at, such as one of another site: begin where the hub is.
     if (recovered === false && sub._at! > offset) sub._at = offset;
     if (sub._at !== undefined && replayed) {
-      sub._left = replayed;
-      this._behind.add(sub);
+      sub._replayLeft = replayed;
+      this._replaying.add(sub);
     } else if (sub._at === undefined && sub._options.history) {
       // Where nothing of the history had come yet, it is asked for again; see skip.
-      this._behind.add(sub);
-    } else this._level(sub, sub._confirmedAt!);
-    sub._begun = { offset: sub._at === undefined && again ? again.offset : offset };
-    sub._again = !!again;
+      this._replaying.add(sub);
+    } else this._markCaughtUp(sub, sub._confirmedAt!);
+    sub._startedAt = { offset: sub._at === undefined && again ? again.offset : offset };
+    sub._retried = !!again;
     if (again && sub._options.presence) this._lost(sub, 'connection', '$presence/' + sub.channel);
     if (recovered !== undefined) {
       sub._emit('recovered', { recovered, replayed });
@@ -233,19 +233,19 @@ export class Subscriptions {
   /** Notes that sub is handed the message of this offset; true if it has it already. */
   private _skip(sub: Subscription, offset: number): boolean {
     if (sub._at !== undefined && offset <= sub._at) return true;
-    if (sub._at === undefined && sub._again && offset > sub._begun!.offset!) {
+    if (sub._at === undefined && sub._retried && offset > sub._startedAt!.offset!) {
       // History was asked for once more, and has nothing from before the cut: there may have been more than was asked for.
       this._lost(sub, 'not_recovered');
     }
     sub._at = offset;
-    if (--sub._left === 0) this._level(sub);
+    if (--sub._replayLeft === 0) this._markCaughtUp(sub);
     return false;
   }
 
   /** Nothing of its replay is still to come; all up to `at` has come. */
-  private _level(sub: Subscription, at = 0): void {
-    this._behind.delete(sub);
-    sub._level = true;
+  private _markCaughtUp(sub: Subscription, at = 0): void {
+    this._replaying.delete(sub);
+    sub._caughtUp = true;
     sub._at = Math.max(sub._at ?? 0, at);
   }
 
