@@ -2,14 +2,12 @@ package neuroquantumws_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -25,40 +23,34 @@ type answer struct {
 // request makes a request of the API. A body is JSON.
 func request(t testing.TB, method, url, body string, header http.Header) answer {
 	t.Helper()
-	for try := 0; ; try++ {
-		var reader io.Reader
-		if body != "" {
-			reader = strings.NewReader(body)
-		}
-		r, err := http.NewRequestWithContext(t.Context(), method, url, reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body != "" {
-			r.Header.Set("Content-Type", "application/json")
-		}
-		for name, values := range header {
-			r.Header[name] = values
-		}
-		response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
-		if err != nil {
-			// A server that is being replaced may close a connection unread.
-			if try < 3 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
-				continue
-			}
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := answer{t: t, status: response.StatusCode, header: response.Header, text: string(text)}
-		if len(text) > 0 {
-			json.Unmarshal(text, &a.M)
-		}
-		return a
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
 	}
+	r, err := http.NewRequestWithContext(t.Context(), method, url, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{t: t, status: response.StatusCode, header: response.Header, text: string(text)}
+	if len(text) > 0 {
+		json.Unmarshal(text, &a.M)
+	}
+	return a
 }
 
 // api is the API of a site.

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/encode/gzip"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/requestbody"
@@ -330,10 +332,9 @@ func TestSlowReadersOfStreams(t *testing.T) {
 		h := hubOf(t, "default")
 		conn := h.Connections()[0]
 		publisher := s.dial()
-		for over := wstest.Deadline(); h.Stats().TooSlow == 0; publisher.Publish("a", filler) {
-			if over() {
-				t.Fatal("the client that does not read is not closed")
-			}
+		check := wait.Check(t, "the client that does not read is closed")
+		for ; h.Stats().TooSlow == 0; publisher.Publish("a", filler) {
+			check()
 		}
 		publisher.Ping() // it was not this one
 		if code := slow.CloseCode(); code != 4008 {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
@@ -37,7 +39,7 @@ func child(t *testing.T, options string) (s *site, process *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*wstest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	t.Cleanup(cancel)
 	process = exec.CommandContext(ctx, os.Args[0])
 	process.Env = append(os.Environ(), childConfig+"="+string(config))

@@ -2,7 +2,6 @@ package neuroquantumws_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -48,28 +47,7 @@ const itemsSource = `
 // pgEventually waits until a query gives a value.
 func pgEventually(t testing.TB, server *pgtest.Server, query, want string) {
 	t.Helper()
-	if err := pgSoon(server, query, want); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// pgSoon waits for a patience.
-func pgSoon(server *pgtest.Server, query, want string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), wstest.Patience)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		rows, err := server.Exec(ctx, query)
-		if err == nil && len(rows) == 1 && rows[0][0] == want {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s gives %v, want %s: %w", query, rows, want, errors.Join(err, ctx.Err()))
-		}
-	}
+	server.Until(t, query, want)
 }
 
 // reading waits until so many change feeds are being read.
@@ -479,11 +457,7 @@ func TestFeedOfLargeTransaction(t *testing.T) {
 	defer stop()
 	superuser(t, server, fmt.Sprintf("insert into items select i, 'w', repeat('x', 100), i from generate_series(10, %d) i", rows+9))
 	written := superuser(t, server, "select pg_current_wal_lsn()")[0][0]
-	for range 10 { // times a patience
-		if pgSoon(server, "select count(*) from pg_stat_replication where replay_lsn >= '"+written+"'", "1") == nil {
-			break
-		}
-	}
+	pgEventually(t, server, "select count(*) from pg_stat_replication where replay_lsn >= '"+written+"'", "1")
 	w.until("one", map[string]string{"1": fmt.Sprintf(`{"n":%d,"one":1}`, rows+3)})
 	superuser(t, server, "insert into items values (0, 'w', 'last', 0)")
 	for !strings.HasSuffix(told(c, 1), `"text":"last"}}`) {

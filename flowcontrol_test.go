@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -93,11 +95,9 @@ func (c *crowd) dropped(conn *hub.Conn) int {
 // clog publishes to a client that stands still until nothing more goes into its socket.
 func (c *crowd) clog(conn *hub.Conn) {
 	c.publisher.T().Helper()
-	over := wstest.Deadline()
+	check := wait.Check(c.publisher.T(), "the socket is full")
 	for full := c.dropped(conn) + 10; c.dropped(conn) < full; {
-		if over() {
-			c.publisher.T().Fatal("the socket takes everything")
-		}
+		check()
 		c.publisher.Publish("fill", filler)
 	}
 }
@@ -107,7 +107,7 @@ func (c *crowd) overrun(conn *hub.Conn, lost int) {
 	t := c.publisher.T()
 	t.Helper()
 	c.clog(conn)
-	over := wstest.Deadline()
+	check := wait.Check(t, "messages are lost")
 	for lost > 0 {
 		before := c.dropped(conn)
 		c.publish()
@@ -119,9 +119,7 @@ func (c *crowd) overrun(conn *hub.Conn, lost int) {
 		if waiting := conn.Stats().QueuedBytes; waiting > maxWaiting {
 			t.Fatalf("%d bytes wait", waiting)
 		}
-		if over() {
-			t.Fatal("nothing is lost")
-		}
+		check()
 	}
 }
 
@@ -243,10 +241,9 @@ func TestBlockLosesNothing(t *testing.T) {
 	s := serve(t, clogged("block", "health off"))
 	c, conn := s.narrow()
 	crowd := s.crowd(5)
-	for over := wstest.Deadline(); crowd.hub.Stats().CaughtUp == 0; {
-		if over() {
-			t.Fatal("the client is always fed")
-		}
+	check := wait.Check(t, "the client catches up")
+	for crowd.hub.Stats().CaughtUp == 0 {
+		check()
 		crowd.clog(conn)
 		crowd.publish()
 		crowd.publish()
@@ -305,10 +302,9 @@ func TestWriteTimeout(t *testing.T) {
 	c, conn := s.narrow()
 	reader, publisher := s.dial(), s.dial()
 	reader.Subscribe("fill")
-	for over, n := wstest.Deadline(), 0; h.Stats().TooSlow == 0; n++ {
-		if over() {
-			t.Fatal("nobody is closed")
-		}
+	check := wait.Check(t, "a slow client is closed")
+	for n := 0; h.Stats().TooSlow == 0; n++ {
+		check()
 		publisher.Publish("fill", M{"n": n, "pad": filler})
 		if m, _ := reader.Expect("channel_message")["data"].(map[string]any); M(m).Int("n") != n {
 			t.Fatalf("got %v, want %d", m["n"], n)
@@ -333,10 +329,9 @@ func TestUnhealthyClientsAreClosed(t *testing.T) {
 	s := serve(t, clogged("drop_oldest", "heartbeat 100ms 1m")) // with every fourth part of a heartbeat it looks
 	c, conn := s.narrow()
 	crowd := s.crowd(1)
-	for over := wstest.Deadline(); crowd.hub.Stats().Unhealthy == 0; {
-		if over() {
-			t.Fatal("nobody is closed")
-		}
+	check := wait.Check(t, "a slow client is closed")
+	for crowd.hub.Stats().Unhealthy == 0 {
+		check()
 		crowd.clog(conn)
 		for range 10 {
 			crowd.publish()
@@ -365,11 +360,9 @@ func TestTheSlowestGoFirst(t *testing.T) {
 		slow = append(slow, c)
 		s.dial() // the hub deals connections out: with two shards all slow ones are in the one where that with little is not
 	}
-	over := wstest.Deadline()
+	check := wait.Check(t, "a slow client is closed")
 	publish := func() {
-		if over() {
-			t.Fatal("nobody is closed")
-		}
+		check()
 		publisher.Publish("fill", filler)
 		reader.Expect("channel_message")
 	}

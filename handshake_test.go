@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"pgregory.net/rapid"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
@@ -66,7 +68,7 @@ func checkHandshake(t interface {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
+	_ = conn.SetDeadline(time.Now().Add(wait.Limit))
 	_, _ = conn.Write([]byte(opening)) // it may be refused before all is sent
 	_ = conn.(*net.TCPConn).CloseWrite()
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
 	"fmt"
 	"maps"
@@ -171,10 +172,9 @@ func TestMetricsOfLosses(t *testing.T) {
 	slow.Subscribe("a/b")
 	api := s.api("/rt")
 	body := `{"channel":"a/b","data":"` + strings.Repeat("x", 100<<10) + `"}`
-	for over := wstest.Deadline(); s.metrics("default")[`messages_dropped_total{policy="drop_oldest",reason="drop_oldest"}`] < 5; {
-		if over() {
-			t.Fatal("nothing is dropped")
-		}
+	check := wait.Check(t, "messages are dropped")
+	for s.metrics("default")[`messages_dropped_total{policy="drop_oldest",reason="drop_oldest"}`] < 5 {
+		check()
 		api.post("/publish", body).want(200)
 	}
 	got := s.metrics("default")

@@ -2,8 +2,8 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
@@ -74,7 +75,7 @@ func (s *site) wrap(directives string) string {
 	persist_config off
 	%s
 	log {
-		output discard
+		output newest
 	}
 }
 %s://%s {
@@ -102,6 +103,7 @@ func serveSite(t testing.TB, directives string) *site {
 func (s *site) start(directives string) {
 	t := s.t
 	t.Helper()
+	sitetest.Explain(t)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
@@ -139,7 +141,7 @@ func (s *site) load(directives string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(config, true)
+	return sitetest.Load(config, s.address)
 }
 
 // reload is load that must work.
@@ -191,13 +193,7 @@ func (s *site) get(header http.Header) (*http.Response, string) {
 		s.t.Fatal(err)
 	}
 	request.Header = header
-	var response *http.Response
-	for range 5 { // a server that is being replaced may close a connection unread
-		response, err = (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
-		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-			break
-		}
-	}
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -225,10 +221,9 @@ func hubOf(t testing.TB, name string) *hub.Hub {
 // until asks something of the server, over and over, until a condition holds that only the server's own work brings about.
 func until(c *wstest.Client, what string, holds func() bool) {
 	c.T().Helper()
-	for over := wstest.Deadline(); !holds(); {
-		if over() {
-			c.T().Fatalf("in vain waited until %s", what)
-		}
+	check := wait.Check(c.T(), what)
+	for !holds() {
+		check()
 		c.Ping()
 	}
 }

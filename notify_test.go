@@ -5,14 +5,12 @@ import (
 
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -70,22 +68,16 @@ func notifying(api, channel, data string) string {
 // post makes a request to the site and gives the answer.
 func (s *site) post(path, body string, header http.Header) (*http.Response, string) {
 	s.t.Helper()
-	var response *http.Response
-	for try := 0; ; try++ {
-		request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "http://"+s.address+path, strings.NewReader(body))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for name, values := range header {
-			request.Header[name] = values
-		}
-		if response, err = (&http.Transport{DisableKeepAlives: true}).RoundTrip(request); err == nil {
-			break
-		}
-		// Right after a reload the server of before may still take a connection, and closes it unread.
-		if try == 3 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-			s.t.Fatal(err)
-		}
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "http://"+s.address+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/pgtest"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -45,7 +47,7 @@ func superuser(t testing.TB, server *pgtest.Server, script string) [][]string {
 // activity waits until so many of the site's connections are in a state.
 func activity(t testing.TB, server *pgtest.Server, state string, want int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), wstest.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

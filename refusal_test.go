@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -152,7 +154,7 @@ func ended(t *testing.T, conn *hub.Conn) {
 	t.Helper()
 	select {
 	case <-conn.Ended():
-	case <-time.After(wstest.Patience):
+	case <-time.After(wait.Limit):
 		t.Fatal("the connection does not end")
 	}
 }
@@ -231,7 +233,7 @@ func TestNoMoreThanTheLimitInAStampede(t *testing.T) {
 					return
 				}
 				conns <- conn
-				_ = conn.SetDeadline(time.Now().Add(wstest.Patience))
+				_ = conn.SetDeadline(time.Now().Add(wait.Limit))
 				<-gate
 				_, _ = conn.Write([]byte(wstest.Handshake(s.address, "/ws")))
 				response, err := http.ReadResponse(bufio.NewReader(conn), nil)

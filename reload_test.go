@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
 	"errors"
 	"fmt"
@@ -139,7 +140,9 @@ func TestReloadedLimitsHoldForOpenConnections(t *testing.T) {
 	}
 	// The size comes into force when the hub next looks at the connection, which nobody sees but who sends too much.
 	var err error
-	for over := wstest.Deadline(); err == nil && !over(); {
+	check := wait.Check(t, "a long message closes the connection")
+	for err == nil {
+		check()
 		_, err = wordy.TryAsk(M{"type": "ping", "timestamp": strings.Repeat("x", 2000)})
 	}
 	if code := wstest.CodeOf(err); code != 1009 {
@@ -193,10 +196,9 @@ func TestReloadedQueue(t *testing.T) {
 	s.reload(ws(strings.Replace(clogged("drop_newest", "health off"), "queue 20", "queue 5", 1)))
 	crowd.publisher.Publish("fill", "the first under the new queues") // the old ones' last stand before it
 	lost := conn.Stats().Dropped
-	for over := wstest.Deadline(); conn.Stats().Dropped < lost+20; {
-		if over() {
-			t.Fatal("nothing is lost")
-		}
+	check := wait.Check(t, "messages are lost")
+	for conn.Stats().Dropped < lost+20 {
+		check()
 		crowd.publisher.Publish("c", crowd.sent)
 		crowd.readers[0].Expect("channel_message")
 		crowd.sent++

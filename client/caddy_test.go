@@ -12,15 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/client"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 func TestMain(m *testing.M) { sitetest.Main(m) }
-
-// patience bounds failing tests only.
-const patience = 60 * time.Second
 
 const channels = `
 	rate_limit 1000000
@@ -46,15 +45,9 @@ var quick = client.Options{MinBackoff: time.Millisecond, MaxBackoff: 20 * time.M
 
 func ws(options string) string { return "neuroquantum_ws /ws {\n" + options + "\n}\n" }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func dial(t testing.TB, url string, o client.Options) *client.Client {
 	t.Helper()
-	c, err := client.Dial(within(t), url, o)
+	c, err := client.Dial(wait.Context(t), url, o)
 	if err != nil {
 		t.Fatalf("connecting: %v", err)
 	}
@@ -64,7 +57,7 @@ func dial(t testing.TB, url string, o client.Options) *client.Client {
 
 func subscribe(t testing.TB, c *client.Client, o *client.SubscribeOptions, channels ...string) *client.Subscription {
 	t.Helper()
-	sub, err := c.Subscribe(within(t), channels, o)
+	sub, err := c.Subscribe(wait.Context(t), channels, o)
 	if err != nil {
 		t.Fatalf("subscribing to %v: %v", channels, err)
 	}
@@ -73,7 +66,7 @@ func subscribe(t testing.TB, c *client.Client, o *client.SubscribeOptions, chann
 
 func publish(t testing.TB, c *client.Client, channel string, data any) client.Receipt {
 	t.Helper()
-	receipt, err := c.Publish(within(t), channel, data, nil)
+	receipt, err := c.Publish(wait.Context(t), channel, data, nil)
 	if err != nil {
 		t.Fatalf("publishing to %s: %v", channel, err)
 	}
@@ -83,7 +76,7 @@ func publish(t testing.TB, c *client.Client, channel string, data any) client.Re
 // next takes an event, which must be of a kind.
 func next[E client.Event](t testing.TB, sub *client.Subscription) E {
 	t.Helper()
-	event, err := sub.Next(within(t))
+	event, err := sub.Next(wait.Context(t))
 	if err != nil {
 		t.Fatalf("the next event: %v", err)
 	}
@@ -139,7 +132,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 	}
 	// What one leaves the others keep.
 	one.Close()
-	if _, err := one.Next(within(t)); !errors.Is(err, client.ErrClosed) {
+	if _, err := one.Next(wait.Context(t)); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("got %v of a closed subscription", err)
 	}
 	publish(t, c, "kept/a", 5)
@@ -166,7 +159,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	c := dial(t, sitetest.Start(t, ws(channels)).URL(), client.Options{})
-	ctx := within(t)
+	ctx := wait.Context(t)
 	for i := range 5 {
 		publish(t, c, "kept/h", i)
 	}
@@ -213,7 +206,7 @@ func TestRequests(t *testing.T) {
 // TestEndedContext asks with a context that has ended, as often as a choice between that and an answer would need to be the wrong one.
 func TestEndedContext(t *testing.T) {
 	c := dial(t, sitetest.Start(t, ws(channels)).URL(), client.Options{})
-	ended, cancel := context.WithCancel(within(t))
+	ended, cancel := context.WithCancel(wait.Context(t))
 	cancel()
 	for name, ask := range map[string]func() error{
 		"publish":   func() error { _, err := c.Publish(ended, "kept/a", 1, nil); return err },
@@ -223,7 +216,10 @@ func TestEndedContext(t *testing.T) {
 		"ping":      func() error { _, err := c.Ping(ended); return err },
 		"subscribe": func() error { _, err := c.Subscribe(ended, []string{"kept/a"}, nil); return err },
 		"query":     func() error { _, err := c.Query(ended, "none", nil, nil); return err },
-		"watch":     func() error { _, err := c.Watch(ended, "none", nil, client.WatchOptions{Key: []string{"id"}}); return err },
+		"watch": func() error {
+			_, err := c.Watch(ended, "none", nil, client.WatchOptions{Key: []string{"id"}})
+			return err
+		},
 	} {
 		for range 100 {
 			if err := ask(); !errors.Is(err, context.Canceled) {
@@ -231,7 +227,7 @@ func TestEndedContext(t *testing.T) {
 			}
 		}
 	}
-	if h, err := c.History(within(t), "kept/a", nil); err != nil || len(h.Messages) != 0 {
+	if h, err := c.History(wait.Context(t), "kept/a", nil); err != nil || len(h.Messages) != 0 {
 		t.Errorf("got %+v, %v: something was published", h, err)
 	}
 }
@@ -247,7 +243,7 @@ func TestPresence(t *testing.T) {
 	if joined.Channel != "kept/p" || joined.Member.ConnectionID != other.State().ConnectionID || joined.Member.Since.IsZero() {
 		t.Errorf("got %+v", joined)
 	}
-	p, err := c.Presence(within(t), "kept/p")
+	p, err := c.Presence(wait.Context(t), "kept/p")
 	if err != nil || p.Count != 2 || len(p.Members) != 2 {
 		t.Errorf("got %+v, %v", p, err)
 	}
@@ -285,7 +281,7 @@ func TestCuts(t *testing.T) {
 	var progress atomic.Int64
 	var over atomic.Bool
 	var work, readers sync.WaitGroup
-	ctx := within(t)
+	ctx := wait.Context(t)
 	published := make([]int, len(names))
 	for i, name := range names {
 		work.Go(func() {

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	_ "modernc.org/sqlite"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/client"
@@ -64,7 +66,7 @@ type reading struct {
 
 func TestQuery(t *testing.T) {
 	c := dial(t, sitetest.Start(t, queries(t)).URL(), client.Options{})
-	ctx := within(t)
+	ctx := wait.Context(t)
 	reports := 0
 	rows, err := c.Query(ctx, "readings", nil, &client.QueryOptions{BatchSize: 500, Window: 2, OnProgress: func(p client.Progress) { reports++ }})
 	if err != nil {
@@ -127,7 +129,7 @@ func TestCreditRate(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 3 {
 		readers.Go(func() {
-			rows, err := c.Query(within(t), "endless", nil, &client.QueryOptions{BatchSize: 10, Window: 4})
+			rows, err := c.Query(wait.Context(t), "endless", nil, &client.QueryOptions{BatchSize: 10, Window: 4})
 			if err != nil {
 				t.Error(err)
 				return
@@ -150,7 +152,7 @@ func TestCreditRate(t *testing.T) {
 func TestCancelQuery(t *testing.T) {
 	c := dial(t, sitetest.Start(t, queries(t)).URL(), client.Options{})
 	status := func(id string) string {
-		s, err := c.QueryStatus(within(t), id)
+		s, err := c.QueryStatus(wait.Context(t), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +166,7 @@ func TestCancelQuery(t *testing.T) {
 			}
 		}
 	}
-	rows, err := c.Query(within(t), "endless", nil, nil)
+	rows, err := c.Query(wait.Context(t), "endless", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +184,7 @@ func TestCancelQuery(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	ctx, cancel := context.WithCancel(within(t))
+	ctx, cancel := context.WithCancel(wait.Context(t))
 	defer cancel()
 	if rows, err = c.Query(ctx, "endless", nil, nil); err != nil {
 		t.Fatal(err)
@@ -197,7 +199,7 @@ func TestCancelQuery(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cancelled(rows)
-	if rows, err = c.Query(within(t), "endless", nil, nil); err != nil {
+	if rows, err = c.Query(wait.Context(t), "endless", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	rows.Close()
@@ -214,7 +216,7 @@ func TestCutQuery(t *testing.T) {
 	for i, o := range []client.QueryOptions{{BatchSize: 10}, {BatchSize: 50, Window: 1}, {BatchSize: 7, Arrays: true}, {BatchSize: 1000}} {
 		readers.Go(func() {
 			for round := 0; !over.Load() || round == 0; round++ {
-				if err := readAll(within(t), c, &o, &progress); err != nil {
+				if err := readAll(wait.Context(t), c, &o, &progress); err != nil {
 					t.Errorf("%d, round %d: %v", i, round, err)
 					return
 				}
@@ -321,7 +323,7 @@ func (m mirror) apply(change client.Change) error {
 
 func watch(t testing.TB, c *client.Client, query string, key ...string) *client.Live {
 	t.Helper()
-	live, err := c.Watch(within(t), query, nil, client.WatchOptions{Key: key, BatchSize: 7})
+	live, err := c.Watch(wait.Context(t), query, nil, client.WatchOptions{Key: key, BatchSize: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +344,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("got %s, %v", row, ok)
 	}
 	got, n := mirror{}, 0
-	for change, err := range live.Changes(within(t)) {
+	for change, err := range live.Changes(wait.Context(t)) {
 		if err == nil {
 			err = got.apply(change)
 		}
@@ -370,21 +372,21 @@ func TestWatch(t *testing.T) {
 	if !maps.Equal(got, texts(live.Snapshot())) || got["100"] == "" || got["6"] != "" {
 		t.Errorf("got %v", got)
 	}
-	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{Key: []string{"nothing"}}); err == nil {
+	if _, err := c.Watch(wait.Context(t), "orders", nil, client.WatchOptions{Key: []string{"nothing"}}); err == nil {
 		t.Error("there is no such column")
 	}
-	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{}); err == nil {
+	if _, err := c.Watch(wait.Context(t), "orders", nil, client.WatchOptions{}); err == nil {
 		t.Error("a key is needed")
 	}
-	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{Key: []string{"id"}, MaxBytes: 100}); !errors.Is(err, client.ErrTooLarge) {
+	if _, err := c.Watch(wait.Context(t), "orders", nil, client.WatchOptions{Key: []string{"id"}, MaxBytes: 100}); !errors.Is(err, client.ErrTooLarge) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Watch(within(t), "orders", nil, client.WatchOptions{Key: []string{"owner"}}); err == nil {
+	if _, err := c.Watch(wait.Context(t), "orders", nil, client.WatchOptions{Key: []string{"owner"}}); err == nil {
 		t.Error("two rows have the same owner")
 	}
 	wrong := watch(t, c, "orders", "total") // as long as totals differ it works
 	write(t, db, "update orders set owner = 'bob' where id = 9")
-	for change, err := range wrong.Changes(within(t)) {
+	for change, err := range wrong.Changes(wait.Context(t)) {
 		if err != nil {
 			break
 		}
@@ -393,7 +395,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	live.Close()
-	for _, err := range live.Changes(within(t)) {
+	for _, err := range live.Changes(wait.Context(t)) {
 		if err != nil && !errors.Is(err, client.ErrClosed) {
 			t.Errorf("got %v", err)
 		}
@@ -443,7 +445,7 @@ func TestCutWatch(t *testing.T) {
 	for i, live := range lives {
 		readers.Go(func() {
 			got[i] = mirror{}
-			for change, err := range live.Changes(within(t)) {
+			for change, err := range live.Changes(wait.Context(t)) {
 				if err == nil {
 					err = got[i].apply(change)
 				}

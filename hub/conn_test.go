@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -17,7 +19,7 @@ import (
 // ended closes the hub and checks that everything of its connections has ended and nothing is counted as waiting.
 func ended(t *testing.T, h *hub.Hub) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	if err := h.Close(ctx); err != nil {
 		t.Error(err)

@@ -6,23 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// eventually waits for a state that no message tells of.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("in vain waited until %s", what)
-		}
-	}
-}
-
 func parked(t *testing.T, c *hub.Conn) {
 	t.Helper()
-	eventually(t, "the connection is parked", c.Parked)
+	wait.Until(t, "the connection is parked", c.Parked)
 }
 
 func echo(c *hub.Conn, msg []byte) { c.Reply(msg) }
@@ -43,7 +35,7 @@ func TestSilentConnectionsHaveNoGoroutine(t *testing.T) {
 	if n := h.Stats().Parked; n != 50 {
 		t.Errorf("%d connections are counted as parked", n)
 	}
-	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+1 }) // the poller's
+	wait.Until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before+1 }) // the poller's
 	for round := range 3 {
 		for i, p := range peers {
 			p.text(`{"n":1}`)
@@ -63,7 +55,7 @@ func TestSilentConnectionsHaveNoGoroutine(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i < len(frame)-1 {
-			eventually(t, "the byte is read", func() bool { return conns[0].Stats().ReceivedBytes%13 == uint64(i+1) })
+			wait.Until(t, "the byte is read", func() bool { return conns[0].Stats().ReceivedBytes%13 == uint64(i+1) })
 			if conns[0].Parked() {
 				t.Fatalf("parked behind byte %d of a frame", i)
 			}

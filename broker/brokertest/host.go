@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
-
-// Patience is how long anything may take before a test gives up on it.
-const Patience = 30 * time.Second
 
 // T is what a Host needs of a test.
 type T interface {
@@ -53,7 +52,7 @@ func Open(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.Rule
 	t.Helper()
 	h := OpenIdle(t, b, keep, rules, log)
 	if interested, ok := b.(hub.Interested); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 		defer cancel()
 		if err := interested.Want(ctx, Patterns(t, "**")); err != nil {
 			t.Fatalf("wanting everything: %v", err)
@@ -77,7 +76,7 @@ func OpenIdle(t T, b hub.Broker, keep hub.Keep, rules func(channel string) *hub.
 	if !far {
 		return h
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	if err := remote.Open(ctx); err != nil {
 		t.Fatalf("opening the broker: %v", err)
@@ -144,7 +143,7 @@ func (h *Host) Renewed(position protocol.Position) { h.note(Event{Renewed: &posi
 // Until waits until what the broker has told fulfils a condition, and gives it.
 func (h *Host) Until(what string, done func([]Event) bool) []Event {
 	h.t.Helper()
-	deadline := time.NewTimer(Patience)
+	deadline := time.NewTimer(wait.Limit)
 	defer deadline.Stop()
 	for {
 		h.mu.Lock()
@@ -156,7 +155,7 @@ func (h *Host) Until(what string, done func([]Event) bool) []Event {
 		select {
 		case <-changed:
 		case <-deadline.C:
-			h.t.Fatalf("waiting for %s: %d events so far", what, len(events))
+			h.t.Fatalf("waiting for %s: %d events so far\n%s", what, len(events), wait.State())
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"go.uber.org/zap"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
@@ -41,7 +43,7 @@ func benchNodes(b *testing.B, replicas int) []*hub.Hub {
 				b.Error(err)
 			}
 		})
-		ctx, cancel := context.WithTimeout(context.Background(), natstest.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 		if err := h.Open(ctx); err != nil || !h.Ready() {
 			b.Fatal(err, "not ready")
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/brokertest"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/natstest"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 )
 
 func foreign(name string) jetstream.StreamConfig {
@@ -122,19 +123,11 @@ func (h *history) enough(t *testing.T, more int) {
 	h.mu.Lock()
 	want := len(h.acked) + more
 	h.mu.Unlock()
-	deadline := time.Now().Add(natstest.Patience)
-	for {
+	wait.Until(t, fmt.Sprint(want, " messages are acknowledged"), func() bool {
 		h.mu.Lock()
-		n := len(h.acked)
-		h.mu.Unlock()
-		if n >= want {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d were acknowledged, want %d", n, want)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		defer h.mu.Unlock()
+		return len(h.acked) >= want
+	})
 }
 
 // TestLeaderIsLost kills the server that leads the stream while all nodes publish.

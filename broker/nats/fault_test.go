@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
@@ -34,7 +36,7 @@ func TestCutNodeCatchesUp(t *testing.T) {
 	a.Publish("c/1", "0")
 	b.Messages(1)
 	p.Stop()
-	waitFor(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
+	wait.Until(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
 	var want []string
 	for i := 1; i < 700; i++ {
 		a.Publish([]string{"c/1", "c/2"}[i%2], strconv.Itoa(i))
@@ -68,7 +70,7 @@ func TestTrimmedWhileCut(t *testing.T) {
 	a.Publish("quiet", "first")
 	b.Messages(2)
 	p.Stop()
-	waitFor(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
+	wait.Until(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
 	for i := range 300 {
 		a.Publish("busy", strconv.Itoa(i))
 	}
@@ -102,7 +104,7 @@ func TestUnkeptWhileCut(t *testing.T) {
 	a.Publish("c", "1")
 	b.Messages(1)
 	p.Stop()
-	waitFor(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
+	wait.Until(t, "the node to notice", func() bool { return !b.broker.conn.IsConnected() })
 	a.Publish("c", "2")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

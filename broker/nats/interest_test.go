@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/brokertest"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/natstest"
@@ -91,7 +93,7 @@ func TestNoneIsMissedOnceWanted(t *testing.T) {
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {
-		waitFor(t, "the nodes to know each other", func() bool { return len(n.broker.peers.others(n.broker.now())) == 2 })
+		wait.Until(t, "the nodes to know each other", func() bool { return len(n.broker.peers.others(n.broker.now())) == 2 })
 	}
 	const rounds = 100
 	for i := range rounds {
@@ -161,7 +163,7 @@ func TestTailIsLookedAt(t *testing.T) {
 			return e.Missing == "c" || e.Message != nil && string(e.Message.Data()) == "2"
 		})
 	})
-	waitFor(t, "the end of the line", func() bool { return b.broker.Position().Offset == 4 })
+	wait.Until(t, "the end of the line", func() bool { return b.broker.Position().Offset == 4 })
 }
 
 // TestUnwantedEnds: what nobody wants any more ends after a while.

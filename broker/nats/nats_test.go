@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
@@ -190,17 +192,6 @@ func TestAway(t *testing.T) {
 	}
 }
 
-// waitFor looks again and again until something is so.
-func waitFor(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(natstest.Patience); !so(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s", what)
-		}
-		time.Sleep(time.Millisecond) // nothing tells of it
-	}
-}
-
 // TestStreamLosesItsTail: offsets that the stream has lost and will give again are of another epoch.
 func TestStreamLosesItsTail(t *testing.T) {
 	s := natstest.Server(t)
@@ -217,7 +208,7 @@ func TestStreamLosesItsTail(t *testing.T) {
 			return slices.ContainsFunc(events, func(e brokertest.Event) bool { return e.Renewed != nil && e.Renewed.Epoch != old.Epoch })
 		})
 	}
-	waitFor(t, "one epoch", func() bool { return a.broker.Position() == b.broker.Position() })
+	wait.Until(t, "one epoch", func() bool { return a.broker.Position() == b.broker.Position() })
 	a.Publish("c", "2")
 	b.Messages(2)
 	if got := b.Since(protocol.Position{Epoch: b.broker.Position().Epoch}, "c"); len(got.Messages) != 2 {

@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/nats-io/nats-server/v2/server"
 )
-
-// Patience is how long anything may take before a test gives up on it.
-const Patience = 30 * time.Second
 
 // Server starts one that listens nowhere, with JetStream.
 func Server(t testing.TB) *server.Server {
@@ -31,7 +30,7 @@ func start(t testing.TB, options *server.Options) *server.Server {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !options.DontListen && !s.ReadyForConnections(Patience) {
+	if !options.DontListen && !s.ReadyForConnections(wait.Limit) {
 		t.Fatal("the NATS server does not start")
 	}
 	return s
@@ -50,7 +49,7 @@ func Cluster(t testing.TB, n int) []*server.Server {
 	for i := range servers {
 		servers[i] = start(t, Member(t.TempDir(), i, ports[i], routes))
 	}
-	deadline := time.Now().Add(Patience)
+	deadline := time.Now().Add(wait.Limit)
 	for !ready(servers) {
 		if time.Now().After(deadline) {
 			t.Fatal("the NATS cluster finds no leader")

@@ -13,13 +13,13 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// patience is how long the server may take to start. It bounds failing tests only.
-const patience = time.Minute
 
 // Server is a running server with the superuser postgres, who needs no password.
 type Server struct {
@@ -150,7 +150,7 @@ func serverIDs() (uid, gid int, err error) {
 
 // await waits until the server answers.
 func (s *Server) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -211,4 +211,13 @@ func (s *Server) Exec(ctx context.Context, script string) ([][]string, error) {
 		rows = append(rows, values)
 	}
 	return rows, nil
+}
+
+// Until waits until a query returns one row with one value.
+func (s *Server) Until(t testing.TB, query, want string) {
+	t.Helper()
+	wait.Until(t, query+" returns "+want, func() bool {
+		rows, err := s.Exec(t.Context(), query)
+		return err == nil && len(rows) == 1 && rows[0][0] == want
+	})
 }

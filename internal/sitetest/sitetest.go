@@ -3,13 +3,18 @@
 package sitetest
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -18,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	_ "github.com/neuroquantumdb/neuroquantum-ws" // the module
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 )
 
 // strangers are goroutines that are not ours and end by themselves: Caddy locks its storage while it cleans it up.
@@ -49,6 +55,7 @@ type Site struct {
 func Start(t testing.TB, directives string) *Site {
 	t.Helper()
 	s := &Site{t: t}
+	Explain(t)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
@@ -85,7 +92,7 @@ func (s *Site) load(directives string) error {
 	auto_https off
 	grace_period 1s
 	log {
-		output discard
+		output newest
 	}
 }
 http://%s {
@@ -97,7 +104,47 @@ http://%s {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(config, true)
+	return Load(config, s.Address)
+}
+
+// Load has Caddy run a configuration, as JSON, that listens on an address, and waits until the server of the configuration before no longer
+// does: until then some of the connections to the address are still its. [caddy.Load] returns a little earlier.
+func Load(config []byte, address string) error {
+	if err := caddy.Load(config, true); err != nil {
+		return err
+	}
+	for limit := time.Now().Add(wait.Limit); ; time.Sleep(time.Millisecond) {
+		n, err := listeners(address)
+		if err != nil || n <= 1 {
+			return err
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("%d servers listen on %s\n%s", n, address, wait.State())
+		}
+	}
+}
+
+// listeners returns the number of sockets that listen on an IPv4 address. Caddy's servers share it with SO_REUSEPORT.
+func listeners(address string) (n int, err error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return 0, err
+	}
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if errors.Is(err, fs.ErrNotExist) { // not Linux: the count of Caddy, which it lowers a moment before it closes the socket
+		return caddy.ListenerUsage("tcp", address), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	ip := at.Addr().As4()
+	local := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), at.Port())
+	for line := range strings.Lines(string(table)) { // sl local_address rem_address st …
+		if fields := strings.Fields(line); len(fields) > 3 && fields[1] == local && fields[3] == "0A" {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func freeAddress(t testing.TB) string {

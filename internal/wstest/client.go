@@ -1,25 +1,21 @@
 // Package wstest has clients for tests: Client speaks the protocol through a WebSocket library, Raw writes and reads frames by hand
-// for what no library would do. Both wait for what should come, never for a time, and give up after Patience.
+// for what no library would do. Both wait for what should come, never for a time, and give up after [wait.Limit].
 package wstest
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
 	"github.com/coder/websocket"
 )
-
-// Patience is how long anything may take before a test gives up on it. It bounds failing tests only.
-const Patience = 30 * time.Second
 
 // Message is a message of the server.
 type Message map[string]any
@@ -79,25 +75,8 @@ func Dial(t testing.TB, url string, o Options) *Client {
 	return c
 }
 
-// unread tells whether the server closed a connection without a word. While Caddy replaces its configuration the old server may still
-// take a connection, and then closes it unread: who comes again gets the new one.
-func unread(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
-
-// tries is how often a connection is tried that ends unread.
-const tries = 5
-
 // TryDial connects where the server lets it. It may be called from any goroutine.
-func TryDial(t testing.TB, url string, o Options) (c *Client, response *http.Response, err error) {
-	for range tries {
-		c, response, err = dial(t, url, o)
-		if err == nil || response != nil || !unread(err) {
-			break
-		}
-	}
-	return c, response, err
-}
-
-func dial(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
+func TryDial(t testing.TB, url string, o Options) (*Client, *http.Response, error) {
 	dialer := net.Dialer{}
 	if o.ReadBuffer > 0 {
 		dialer.Control = smallBuffer(o.ReadBuffer)
@@ -105,7 +84,7 @@ func dial(t testing.TB, url string, o Options) (*Client, *http.Response, error) 
 	if o.Subprotocols == nil {
 		o.Subprotocols = []string{"neuroquantum.v1"}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	if o.Transport == nil {
 		o.Transport = &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, TLSClientConfig: Trusting()}
@@ -152,7 +131,7 @@ func (c *Client) Write(msg any) error {
 		}
 		text = string(encoded)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	return c.ws.Write(ctx, websocket.MessageText, []byte(text))
 }
@@ -168,7 +147,7 @@ func (c *Client) Read() (Message, error) {
 }
 
 func (c *Client) readSocket() (Message, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	kind, text, err := c.ws.Read(ctx)
 	if err != nil {
@@ -335,9 +314,3 @@ func (c *Client) WebSocket() *websocket.Conn { return c.ws }
 
 // T is the test that the client belongs to.
 func (c *Client) T() testing.TB { return c.t }
-
-// Deadline gives a function that tells whether Patience is over.
-func Deadline() func() bool {
-	end := time.Now().Add(Patience)
-	return func() bool { return time.Now().After(end) }
-}

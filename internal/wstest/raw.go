@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 )
 
 // The opcodes of frames.
@@ -50,13 +52,7 @@ func Handshake(host, path string, extra ...string) string {
 // socket's read buffer in the kernel; 0 leaves it to the system.
 func DialRaw(t testing.TB, address, opening string, buffer int) *Raw {
 	t.Helper()
-	var raw *Raw
-	var err error
-	for range tries {
-		if raw, err = dialRaw(t, address, opening, buffer); err == nil || !unread(err) {
-			break
-		}
-	}
+	raw, err := dialRaw(t, address, opening, buffer)
 	if err != nil {
 		t.Fatalf("connecting: %v", err)
 	}
@@ -64,7 +60,7 @@ func DialRaw(t testing.TB, address, opening string, buffer int) *Raw {
 }
 
 func dialRaw(t testing.TB, address, opening string, buffer int) (*Raw, error) {
-	dialer := net.Dialer{Timeout: Patience}
+	dialer := net.Dialer{Timeout: wait.Limit}
 	if buffer > 0 {
 		dialer.Control = smallBuffer(buffer)
 	}
@@ -73,7 +69,7 @@ func dialRaw(t testing.TB, address, opening string, buffer int) (*Raw, error) {
 		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(Patience))
+	_ = conn.SetDeadline(time.Now().Add(wait.Limit))
 	raw := &Raw{TCPConn: conn.(*net.TCPConn), t: t, r: bufio.NewReader(conn)}
 	if _, err := conn.Write([]byte(opening)); err != nil {
 		return nil, fmt.Errorf("sending the opening: %w", err)
@@ -111,7 +107,7 @@ func (r *Raw) Text(msg string) { r.t.Helper(); r.Bytes(Frame(Fin|OpText, msg)) }
 
 // ReadFrame takes one frame.
 func (r *Raw) ReadFrame() (op byte, payload []byte, err error) {
-	_ = r.SetReadDeadline(time.Now().Add(Patience))
+	_ = r.SetReadDeadline(time.Now().Add(wait.Limit))
 	return readFrame(r.r)
 }
 

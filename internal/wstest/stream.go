@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 )
 
 // Stream is a WebSocket over HTTP/2 or HTTP/3 without any library for its frames: it sends what it is told to and answers nothing by
@@ -59,7 +61,7 @@ func (s *Stream) Text(msg string) { s.t.Helper(); s.Bytes(Frame(Fin|OpText, msg)
 
 // ReadFrame takes one frame.
 func (s *Stream) ReadFrame() (op byte, payload []byte, err error) {
-	late := time.AfterFunc(Patience, func() { _ = s.conn.Close() })
+	late := time.AfterFunc(wait.Limit, func() { _ = s.conn.Close() })
 	defer late.Stop()
 	return readFrame(s.r)
 }

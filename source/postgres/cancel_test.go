@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,7 +23,6 @@ const (
 	longBeforeRow = "select pg_sleep(600)::text"
 	longAfterRow  = "select i, case when i = 3 then pg_sleep(600) end::text from generate_series(1, 5) i"
 	endless       = "select generate_series(1, 2000000000), repeat('x', 1000)"
-	patience      = 30 * time.Second
 )
 
 // named gives the source a name of its own in pg_stat_activity.
@@ -34,7 +35,7 @@ func named(t *testing.T) (dsn, name string) {
 // await asks the database again and again until the state of the connections is as wanted.
 func await(t *testing.T, name string, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -260,7 +261,7 @@ func TestConnectionsAreShared(t *testing.T) {
 	if told, ok := protocol.AsError(err); !ok || told.Code != protocol.LimitExceeded {
 		t.Errorf("got %v", err)
 	}
-	s.AcquireTimeout = caddy.Duration(patience)
+	s.AcquireTimeout = caddy.Duration(wait.Limit)
 	go func() {
 		r, err := st.Query(context.Background(), stream.Run{})
 		if err == nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -172,8 +174,8 @@ func TestChangesWaitUntilTheyAreSeen(t *testing.T) {
 	go func() {
 		_, _ = other.Exec(context.Background(), "insert into items values (7)") // it is ended below
 	}()
-	soon(t, other, "select count(*) from pg_stat_activity where wait_event = 'SyncRep'", "1")
-	soon(t, other, "select count(*) from pg_stat_replication where sent_lsn >= pg_current_wal_lsn()", "1")
+	other.Until(t, "select count(*) from pg_stat_activity where wait_event = 'SyncRep'", "1")
+	other.Until(t, "select count(*) from pg_stat_replication where sent_lsn >= pg_current_wal_lsn()", "1")
 	select {
 	case n := <-changed:
 		t.Fatalf("told of, though %s rows are seen", n)
@@ -222,7 +224,7 @@ func TestTableLeavesThePublication(t *testing.T) {
 		{"alter table left_over rename to leaving", "told again", 0},
 	} {
 		script(t, server, step.statement)
-		eventually(t, step.statement, func() bool {
+		wait.Until(t, step.statement, func() bool {
 			for _, entry := range logs.All() {
 				if text := fmt.Sprint(entry.Message, entry.ContextMap()); strings.Contains(text, step.logged) {
 					stats, ok := s.ChangeFeed()
@@ -261,48 +263,12 @@ func TestTwoReaders(t *testing.T) {
 			feed.Run(ctx, zap.NewNop(), func(_ context.Context, c *stream.RowChange) { got[i] <- c.Op + " " + string(c.Key) })
 		}()
 		defer func() { cancel(); <-ended }()
-		soon(t, server, fmt.Sprintf("select count(*) from pg_stat_replication where application_name = 'edge%d' and state = 'streaming'", i), "1")
+		server.Until(t, fmt.Sprintf("select count(*) from pg_stat_replication where application_name = 'edge%d' and state = 'streaming'", i), "1")
 	}
 	script(t, server, "insert into shared values (1), (2); delete from shared where id = 1")
 	for i := range got {
 		if seen := strings.Join([]string{<-got[i], <-got[i], <-got[i]}, ", "); seen != "insert 1, insert 2, delete 1" {
 			t.Errorf("reader %d: %s", i, seen)
-		}
-	}
-}
-
-// eventually waits until something holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: it does not come about", what)
-		}
-	}
-}
-
-// soon waits until a query gives a value.
-func soon(t testing.TB, s *pgtest.Server, query, want string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		rows, err := s.Exec(ctx, query)
-		if err == nil && len(rows) == 1 && rows[0][0] == want {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s gives %v (%v), want %s", query, rows, err, want)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
@@ -18,7 +20,6 @@ const (
 	longBeforeRow  = "select " + counting
 	longAfterRow   = "select 1 union all select " + counting
 	longToCount    = "with recursive c(i) as (select 1 union all select i+1 from c limit 1000000000) select i from c"
-	patience       = 30 * time.Second
 	soonEnoughToBe = 150 * time.Millisecond // in the middle of the count
 )
 
@@ -30,11 +31,7 @@ func within(t *testing.T, f func()) {
 		defer close(done)
 		f()
 	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatal("the database works on")
-	}
+	wait.For(t, "the database to stop", done)
 }
 
 func TestCancelStopsTheDatabase(t *testing.T) {

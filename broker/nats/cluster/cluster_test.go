@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,8 +22,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
-
 func serve(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
@@ -29,7 +29,7 @@ func serve(t testing.TB, dir string, port int) *server.Server {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(patience) {
+	if !s.ReadyForConnections(wait.Limit) {
 		t.Fatal("NATS does not start")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
@@ -107,24 +107,9 @@ func (n *node) crash() {
 	n.Close()
 }
 
-func soon(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("it does not come about: ", what)
-		}
-	}
-}
-
 func hears(t testing.TB, n *node, what string) {
 	t.Helper()
-	soon(t, n.Node()+": "+what, func() bool { return n.has(what) })
+	wait.Until(t, n.Node()+": "+what, func() bool { return n.has(what) })
 }
 
 func TestNodesFindEachOther(t *testing.T) {
@@ -172,7 +157,7 @@ func TestTellAndAsk(t *testing.T) {
 		t.Error("it hears itself")
 	}
 	ask := func(node, topic string) string {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), wait.Limit)
 		if node == "" {
 			ctx, cancel = context.WithTimeout(t.Context(), time.Second) // what was on its way to a node that has crashed is not answered
 		}
@@ -209,7 +194,7 @@ func TestTellAndAsk(t *testing.T) {
 func TestRemember(t *testing.T) {
 	url := serve(t, t.TempDir(), server.RANDOM_PORT).ClientURL()
 	a, b := join(t, url, "a"), join(t, url, "b")
-	soon(t, "it can remember", func() bool { return a.Remember(t.Context(), "revoked/ann > *.$ 你", []byte("1")) == nil })
+	wait.Until(t, "it can remember", func() bool { return a.Remember(t.Context(), "revoked/ann > *.$ 你", []byte("1")) == nil })
 	for _, n := range []*node{a, b, join(t, url, "c")} {
 		hears(t, n, "remembers revoked/ann > *.$ 你 1")
 	}
@@ -236,11 +221,11 @@ func TestServerRestarts(t *testing.T) {
 	var number int
 	fmt.Sscan(port, &number)
 	serve(t, dir, number)
-	soon(t, "they speak again", func() bool {
+	wait.Until(t, "they speak again", func() bool {
 		a.Tell("again", nil)
 		return b.has("a says again ")
 	})
-	soon(t, "it can remember", func() bool { return a.Remember(t.Context(), "x/y", []byte("1")) == nil })
+	wait.Until(t, "it can remember", func() bool { return a.Remember(t.Context(), "x/y", []byte("1")) == nil })
 	hears(t, b, "remembers x/y 1")
 	b.part()
 	hears(t, a, "b left")
