@@ -2,6 +2,7 @@
 # make test   everything that must hold: vet, lint, race tests, the xcaddy build, and the built binary with the demo in a browser
 # make console  the console's page is what its sources give (part of make test)
 # make fuzz   each fuzz target for a while (FUZZTIME=30s)
+# make flaky  the race tests of each package again and again, beside busy processes and not, for tests that fail now and then (FLAKY_MINUTES=60)
 # make bench  the server under load, beside a floor and others; takes a while, wants a quiet machine (BENCH='-large -rounds 3')
 # make microbench  Go's benchmarks of the parts
 
@@ -9,12 +10,13 @@ CADDY_VERSION := v2.11.9
 MODULE        := github.com/neuroquantumdb/neuroquantum-ws
 TOOL          := go tool -modfile=tools/go.mod
 FUZZTIME      ?= 30s
+FLAKY_MINUTES ?= 60
 
 # Pure Go, as xcaddy builds it: all that is not the race detector's is compiled once.
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := run
-.PHONY: run build test vet lint unit console xcaddy smoke clients browser postgres fuzz bench microbench demo clean
+.PHONY: run build test vet lint unit console xcaddy smoke clients browser postgres fuzz flaky bench microbench demo clean
 
 build:
 	go build -o build/caddy ./cmd/caddy
@@ -31,7 +33,7 @@ lint:
 	$(TOOL) golangci-lint run ./...
 
 unit: postgres
-	CGO_ENABLED=1 go test -race -timeout 15m ./...
+	CGO_ENABLED=1 go test -race -timeout 60m ./...
 
 # The console's page is committed as `npm run build` makes it of its sources: this fails where it is not.
 console:
@@ -65,6 +67,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./internal/dml
 	go test -run '^$$' -fuzz '^FuzzSelect$$' -fuzztime $(FUZZTIME) ./internal/dml
 	go test -run '^$$' -fuzz '^FuzzFrame$$' -fuzztime $(FUZZTIME) ./client
+	go test -run '^$$' -fuzz '^FuzzBind$$' -fuzztime $(FUZZTIME) ./stream
 	go test -run '^$$' -fuzz '^FuzzRawParams$$' -fuzztime $(FUZZTIME) ./stream
 	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/sqlite
 	go test -run '^$$' -fuzz '^FuzzRaw$$' -fuzztime $(FUZZTIME) ./source/httpapi
@@ -80,6 +83,9 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzRewrite$$' -fuzztime $(FUZZTIME) ./source/postgres
 	go test -run '^$$' -fuzz '^FuzzChange$$' -fuzztime $(FUZZTIME) ./source/postgres
 	go test -run '^$$' -fuzz '^FuzzSubject$$' -fuzztime $(FUZZTIME) ./broker/nats
+
+flaky: postgres
+	go run ./test/flaky -minutes $(FLAKY_MINUTES) $(FLAKY)
 
 bench: postgres
 	go run ./bench $(BENCH)

@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
 
 	"encoding/json"
 	"fmt"
@@ -268,7 +269,7 @@ func adminSite(t testing.TB, directives string) (s *site, admin apiOf, load func
 		if err != nil {
 			return err
 		}
-		return caddy.Load(config, true)
+		return sitetest.Load(config, s.address)
 	}
 	if err := load(directives); err != nil {
 		t.Fatal(err)

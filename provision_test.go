@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
 
 	"database/sql"
 	"encoding/json"
@@ -209,7 +210,7 @@ func TestCaddyfileAndJSONBehaveTheSame(t *testing.T) {
 		"Caddyfile": func(t *testing.T) *site { return serveSite(t, caddyfile) },
 		"JSON": func(t *testing.T) *site {
 			s := serveSite(t, "respond ok")
-			if err := caddy.Load(withHandler(t, s.address, options), true); err != nil {
+			if err := sitetest.Load(withHandler(t, s.address, options), s.address); err != nil {
 				t.Fatal(err)
 			}
 			return s

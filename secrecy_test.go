@@ -2,6 +2,7 @@ package neuroquantumws_test
 
 import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
 
 	"fmt"
 	"net/http"
@@ -28,12 +29,12 @@ func logged(t testing.TB, options string) (s *site, folder string) {
 		return fmt.Sprintf("log {\noutput file %s {\nroll_disabled\n}\nlevel DEBUG\n}\n", filepath.Join(folder, name))
 	}
 	directives := to("access.log") + "route /plain {\nrespond ok\n}\n" + ws(options)
-	caddyfile := strings.Replace(s.wrap(directives), "log {\n\t\toutput discard\n\t}", to("all.log"), 1)
+	caddyfile := strings.Replace(s.wrap(directives), "log {\n\t\toutput newest\n\t}", to("all.log"), 1)
 	config, err := adapt(caddyfile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(config, true); err != nil {
+	if err := sitetest.Load(config, s.address); err != nil {
 		t.Fatal(err)
 	}
 	return s, folder
