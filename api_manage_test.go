@@ -101,8 +101,14 @@ func TestAPIClosing(t *testing.T) {
 	if a := api.get(path).want(200); len(a.items("connections")) != 1 || a.items("connections")[0].Int("close_code") != 4100 {
 		t.Errorf("got %s", a.text)
 	}
+	// It stays in the list until it is closed, and until then it can be closed again.
+	again := "/connections/" + c.Welcome.Text("connection_id")
+	if a := api.delete(again); a.status != 204 && a.status != 404 {
+		t.Errorf("closing it again: %d %s", a.status, a.text)
+	}
 	c.Closed()
 	until(other, "it is gone", func() bool { return len(api.get(path).items("connections")) == 0 })
+	api.delete(again).fails(404, "NOT_FOUND")
 }
 
 // apiQuery are the options of a hub with a query that waits for credit.

@@ -173,6 +173,8 @@ func TestAPIOverNodes(t *testing.T) {
 	if rest, code := bob.Closed(); code != 4100 || len(rest) != 1 || rest[0].Int("after_ms") != 1500 {
 		t.Errorf("closed with %d after %v", code, rest)
 	}
+	// While it is being closed it is still there, and can be closed again.
+	until(clients["/wscleo"], "the connection is gone", func() bool { return a.get("/connections/"+connectionID(bob)).status == 404 })
 	a.delete("/connections/"+connectionID(bob)).fails(404, "NOT_FOUND")
 	if one := b.delete("/users/ann").want(200); one.Int("disconnected") != 2 {
 		t.Errorf("got %s", one.text)
