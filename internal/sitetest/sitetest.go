@@ -107,12 +107,16 @@ http://%s {
 	return Load(config, s.Address)
 }
 
-// Load has Caddy run a configuration, as JSON, that listens on an address, and waits until the server of the configuration before no longer
-// does: until then some of the connections to the address are still its. [caddy.Load] returns a little earlier.
+// Load has Caddy run a configuration, as JSON, that listens on an address, and waits until only one server does: that of the configuration, or
+// if it is refused that of the one before. [caddy.Load] returns a little earlier, when some connections to the address still reach the other
+// one, which closes them unread or answers as it was configured.
 func Load(config []byte, address string) error {
-	if err := caddy.Load(config, true); err != nil {
-		return err
-	}
+	err := caddy.Load(config, true)
+	return errors.Join(err, settled(address))
+}
+
+// settled waits until at most one socket listens on an address.
+func settled(address string) error {
 	for limit := time.Now().Add(wait.Limit); ; time.Sleep(time.Millisecond) {
 		n, err := listeners(address)
 		if err != nil || n <= 1 {

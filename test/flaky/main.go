@@ -37,7 +37,7 @@ var out = filepath.Join("build", "flaky")
 
 func main() {
 	if os.Getenv(busyEnv) != "" {
-		for {
+		for { //nolint:staticcheck // it is to spin
 		}
 	}
 	minutes := flag.Float64("minutes", 60, "how long to run; the tests of each package are run at least once")
