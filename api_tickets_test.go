@@ -3,7 +3,10 @@ package neuroquantumws_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
@@ -48,4 +51,40 @@ func TestTicketsOfTheAPI(t *testing.T) {
 			t.Errorf("%s: got %d %s", body, a.status, a.text)
 		}
 	}
+}
+
+// TestTicketSurvivesARefusal: a handshake that fails for another reason leaves the ticket good.
+func TestTicketSurvivesARefusal(t *testing.T) {
+	s := serveSite(t, apiSite+ws("max_connections 2\nmax_connections_per_ip 2\nmax_connections_per_user 1\nchannel ** {\nallow subscribe anyone\n}\n"))
+	api := s.api("/rt")
+	ticket := api.post("/tickets", `{"user":"ann"}`).want(201).Text("ticket")
+	path := "/ws?ticket=" + url.QueryEscape(ticket)
+	opening := wstest.Handshake(s.address, path)
+	refused := func(what, opening string, status int) {
+		t.Helper()
+		raw := wstest.DialRaw(t, s.address, opening, 0)
+		defer raw.Close()
+		if raw.Response.StatusCode != status {
+			t.Errorf("%s: %s", what, raw.Response.Status)
+		}
+	}
+	refused("another version", strings.Replace(opening, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 12", 1), 400)
+	refused("no version", strings.Replace(opening, "Sec-WebSocket-Version: 13", "X-Version: 13", 1), 400)
+	refused("a short key", strings.Replace(opening, "AAAAAAAAAAAAAAAAAAAAAA==", "AAAA", 1), 400)
+	refused("no key", strings.Replace(opening, "Sec-WebSocket-Key", "X-Key", 1), 400)
+	refused("another method", strings.Replace(opening, "GET ", "PUT ", 1), 405)
+	first, second := s.dial(), s.dial()
+	refused("a full hub", opening, 503)
+	first.Cut()
+	second.Cut()
+	gone := func() bool { return len(hubOf(t, "default").Connections()) == 0 }
+	wait.Until(t, "both are gone", gone)
+	ann := wstest.Dial(t, s.url()+"?ticket="+url.QueryEscape(api.post("/tickets", `{"user":"ann"}`).Text("ticket")), wstest.Options{})
+	refused("a user who may have no other", opening, 429)
+	ann.Cut()
+	wait.Until(t, "ann is gone", gone)
+	if c := wstest.Dial(t, s.url()+"?ticket="+url.QueryEscape(ticket), wstest.Options{}); c.Welcome.Text("user") != "ann" {
+		t.Errorf("got %v", c.Welcome)
+	}
+	refused("the ticket again", opening, 401)
 }

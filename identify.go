@@ -1,6 +1,7 @@
 package neuroquantumws
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -21,39 +22,73 @@ var (
 	errUser    = errors.New("the user has a name that cannot be used")
 )
 
-// identify says who the client of an upgrade request is. trusted tells that its page may use the cookies of its visitor. shown tells that it has shown a token or a ticket; what it shows must be valid.
-func (h *Handler) identify(r *http.Request, repl *caddy.Replacer, trusted bool) (id *access.Identity, shown bool, err error) {
-	cookie := ""
-	if h.JWT != nil {
-		cookie = h.JWT.Cookie
+// noRoom is the error of a client that is known but gets no connection.
+type noRoom hub.Refusal
+
+func (n noRoom) Error() string { return hub.Refusal(n).String() }
+
+// admit identifies the client of an upgrade request and reserves its slot. A ticket, which is good once, is used up last: when there is room
+// for a client of the address.
+func (h *Handler) admit(ctx context.Context, repl *caddy.Replacer, found handshake.Credential, address string) (*access.Identity, *hub.Slot, error) {
+	if found.Kind == handshake.Ticket {
+		return h.admitTicket(ctx, found.Text, address)
 	}
-	found := handshake.Find(r, h.tokens != nil, cookie, trusted)
+	id, err := h.identify(ctx, repl, found)
+	if err != nil {
+		return nil, nil, err
+	}
+	slot, refusal := h.pooled.Hub.Reserve(address, id.User)
+	if refusal != hub.Admitted {
+		return nil, nil, noRoom(refusal)
+	}
+	return id, slot, nil
+}
+
+func (h *Handler) admitTicket(ctx context.Context, ticket, address string) (*access.Identity, *hub.Slot, error) {
+	slot, refusal := h.pooled.Hub.Reserve(address, "")
+	if refusal != hub.Admitted {
+		return nil, nil, noRoom(refusal)
+	}
+	id, putBack, ok := h.pooled.RedeemTicket(ctx, ticket)
+	err := errTicket
+	if ok {
+		err = h.unlessRevoked(id)
+	}
+	if err != nil {
+		slot.Release()
+		return nil, nil, err
+	}
+	if refusal := slot.Claim(id.User); refusal != hub.Admitted {
+		if putBack != nil {
+			putBack()
+		}
+		return nil, nil, noRoom(refusal)
+	}
+	return id, slot, nil
+}
+
+// identify returns the identity of the client of an upgrade request without a ticket. A token that the request has must be valid.
+func (h *Handler) identify(ctx context.Context, repl *caddy.Replacer, found handshake.Credential) (*access.Identity, error) {
 	switch {
-	case found.Kind == handshake.Ticket:
-		id, ok := h.pooled.RedeemTicket(r.Context(), found.Text)
-		if !ok {
-			return nil, true, errTicket
-		}
-		return id, true, h.unlessRevoked(id)
 	case found.Kind != handshake.None:
-		id, err := h.tokens.Verify(r.Context(), found.Text)
+		id, err := h.tokens.Verify(ctx, found.Text)
 		if err != nil {
-			return nil, true, err
+			return nil, err
 		}
-		return id, true, h.unlessRevoked(id)
+		return id, h.unlessRevoked(id)
 	case h.JWT != nil && h.JWT.Required == requiredUpgrade:
-		return nil, false, errNoToken
+		return nil, errNoToken
 	case h.JWT != nil && h.JWT.Required == requiredMessage:
-		return access.Anonymous, false, nil // whatever else the request says
+		return access.Anonymous, nil // whatever else the request says
 	}
 	name := repl.ReplaceAll(h.User, "")
 	if name == "" {
-		return access.Anonymous, false, nil
+		return access.Anonymous, nil
 	}
 	if !access.ValidUser(name) {
-		return nil, false, errUser
+		return nil, errUser
 	}
-	return &access.Identity{User: strings.Clone(name), Issued: time.Now()}, false, nil
+	return &access.Identity{User: strings.Clone(name), Issued: time.Now()}, nil
 }
 
 func (h *Handler) unlessRevoked(id *access.Identity) error {
@@ -63,8 +98,12 @@ func (h *Handler) unlessRevoked(id *access.Identity) error {
 	return nil
 }
 
-// refuseUnidentified answers a request whose client cannot be let in as who it says it is.
-func (h *Handler) refuseUnidentified(w http.ResponseWriter, err error, address string) {
+// refuse answers a request whose client was not admitted.
+func (h *Handler) refuse(w http.ResponseWriter, err error, address string) {
+	if full, ok := errors.AsType[noRoom](err); ok {
+		h.refuseFull(w, full, address)
+		return
+	}
 	h.pooled.Hub.CountUnidentified()
 	h.pooled.Hub.Refuse(hub.Unauthenticated)
 	h.log.Debug("not authenticated", zap.String("hub", h.name), zap.String("client_ip", address), zap.Error(err))

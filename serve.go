@@ -63,15 +63,26 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, allowed handshak
 		handshake.Refuse(w, http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "this origin may not connect", 0)
 		return nil
 	}
+	if !handshake.CheckUpgrade(w, r) {
+		h.pooled.Hub.Refuse(hub.BadRequest)
+		return nil
+	}
 	return h.connect(w, r, allowed.Trust(r))
 }
 
 func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	identity, shown, err := h.identify(r, repl, trusted)
+	cookie := ""
+	if h.JWT != nil {
+		cookie = h.JWT.Cookie
+	}
+	credential := handshake.Find(r, h.tokens != nil, cookie, trusted)
+	tracer, connecting := h.pooled.TraceConnect(r)
+	identity, slot, err := h.admit(r.Context(), repl, credential, handshake.LimitKey(address))
 	if err != nil {
-		h.refuseUnidentified(w, err, address)
+		connecting(nil, err)
+		h.refuse(w, err, address)
 		return nil
 	}
 	meta := hub.Meta{Address: address, UserAgent: handshake.Clip(r.UserAgent())}
@@ -81,18 +92,10 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 		}
 		meta.Custom[name] = handshake.Clip(render(expand(repl, parseText(text)), identity))
 	}
-	client := session.Client{Bound: h.bindParams(repl)}
-	tracer, connecting := h.pooled.TraceConnect(r)
-	client.Tracer = tracer
+	client := session.Client{Bound: h.bindParams(repl), Tracer: tracer}
 	up := hub.Upgrade{Identity: identity, Meta: meta, Subprotocols: handshake.Subprotocols(r)}
-	if h.JWT != nil && h.JWT.Required == requiredMessage && !shown {
+	if h.JWT != nil && h.JWT.Required == requiredMessage && credential.Kind == handshake.None {
 		client.MustAuthenticate, up.AuthTimeout = true, timeOf(cmp.Or(h.AuthTimeout, defaultAuthTimeout))
-	}
-	slot, refusal := h.pooled.Hub.Reserve(handshake.LimitKey(address), identity.User)
-	if refusal != hub.Admitted {
-		connecting(nil, errFull)
-		h.refuseFull(w, refusal, address)
-		return nil
 	}
 	env := h.pooled.Env
 	up.Slot = slot
@@ -128,8 +131,8 @@ func (h *Handler) hideToken(r *http.Request) {
 	h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
 }
 
-func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address string) {
-	switch refusal {
+func (h *Handler) refuseFull(w http.ResponseWriter, why noRoom, address string) {
+	switch hub.Refusal(why) {
 	case hub.AddressFull:
 		handshake.Refuse(w, http.StatusTooManyRequests, "TOO_MANY_CONNECTIONS", "too many connections from this address", retryAfter)
 	case hub.UserFull:
@@ -141,11 +144,8 @@ func (h *Handler) refuseFull(w http.ResponseWriter, refusal hub.Refusal, address
 	default:
 		handshake.Refuse(w, http.StatusServiceUnavailable, "FULL", "the server has no room for another connection", retryAfter)
 	}
-	h.log.Debug("connection refused", zap.String("hub", h.name), zap.String("client_ip", address), zap.Stringer("why", refusal))
+	h.log.Debug("connection refused", zap.String("hub", h.name), zap.String("client_ip", address), zap.Error(why))
 }
 
-// Why a connection was not made, for its span.
-var (
-	errUpgrade = errors.New("the upgrade failed")
-	errFull    = errors.New("there is no room")
-)
+// errUpgrade is why a connection was not made, for its span.
+var errUpgrade = errors.New("the upgrade failed")

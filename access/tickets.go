@@ -85,16 +85,28 @@ func (t *Tickets) Issue(g Grant, ttl time.Duration) (text string, until time.Tim
 
 // Redeem gives the identity of a ticket, which is good for nothing after that. Tickets are found by their hashes: how long that takes
 // says nothing about any of them.
-func (t *Tickets) Redeem(text string) (*Identity, bool) {
+func (t *Tickets) Redeem(text string) (id *Identity, until time.Time, ok bool) {
 	hash := sha256.Sum256([]byte(text))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	found, ok := t.out[hash]
 	delete(t.out, hash)
 	if !ok || !time.Now().Before(found.until) {
-		return nil, false
+		return nil, time.Time{}, false
 	}
-	return found.identity, true
+	return found.identity, found.until, true
+}
+
+// Return makes a ticket that was redeemed good again, for a client that did not get in after all.
+func (t *Tickets) Return(text string, id *Identity, until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.out == nil {
+		t.out = make(map[[sha256.Size]byte]ticket)
+	}
+	if len(t.out) < maxTickets {
+		t.out[sha256.Sum256([]byte(text))] = ticket{id, until}
+	}
 }
 
 // Len is how many tickets are kept, those that have run out lately included.

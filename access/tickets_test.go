@@ -25,23 +25,27 @@ func TestTickets(t *testing.T) {
 		}
 		grant.Roles[0], grant.Claims["t"] = "y", "2" // they are the caller's
 		for _, wrong := range []string{"", text[:42], text + "A", strings.ToUpper(text)} {
-			if _, ok := tickets.Redeem(wrong); ok {
+			if _, _, ok := tickets.Redeem(wrong); ok {
 				t.Errorf("%q is taken", wrong)
 			}
 		}
-		id, ok := tickets.Redeem(text)
-		if !ok || id.User != "ann" || id.Roles[0] != "x" || id.Claims["t"] != "1" || !id.Issued.Equal(start) || !id.Expires.Equal(start.Add(time.Hour)) {
+		id, expires, ok := tickets.Redeem(text)
+		if !ok || id.User != "ann" || id.Roles[0] != "x" || id.Claims["t"] != "1" || !id.Issued.Equal(start) || !id.Expires.Equal(start.Add(time.Hour)) || !expires.Equal(until) {
 			t.Errorf("got %+v", id)
 		}
-		if _, ok := tickets.Redeem(text); ok {
+		if _, _, ok := tickets.Redeem(text); ok {
 			t.Error("it is taken twice")
+		}
+		tickets.Return(text, id, expires)
+		if again, _, ok := tickets.Redeem(text); !ok || again != id {
+			t.Error("it was not returned")
 		}
 		late, _, err := tickets.Issue(grant, 2*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		if _, ok := tickets.Redeem(late); ok {
+		if _, _, ok := tickets.Redeem(late); ok {
 			t.Error("it is taken too late")
 		}
 		for name, test := range map[string]struct {
@@ -91,7 +95,7 @@ func TestATicketLetsOneIn(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				if _, ok := tickets.Redeem(text); ok {
+				if _, _, ok := tickets.Redeem(text); ok {
 					in.Add(1)
 				}
 			})

@@ -85,6 +85,21 @@ func (h *Hub) Reserve(address, user string) (*Slot, Refusal) {
 	return &Slot{h, address, user}, Admitted
 }
 
+// Claim makes the slot of a client that was unknown when it was reserved that of a user. Unless it is Admitted, the slot is released.
+func (s *Slot) Claim(user string) Refusal {
+	limit := s.hub.Settings().MaxConnectionsPerUser
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if limit > 0 && s.hub.slots.users[user] >= limit {
+		s.releaseLocked()
+		s.hub.Refuse(UserFull)
+		return UserFull
+	}
+	s.user = user
+	s.hub.slots.users[user]++
+	return Admitted
+}
+
 // Refuse counts a client that gets no connection for another reason than those of Reserve, which counts its own.
 func (h *Hub) Refuse(why Refusal) { h.stats.refusals[why].Add(1) }
 

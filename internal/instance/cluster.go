@@ -27,7 +27,7 @@ const (
 // registerPeerHandlers has what other nodes say handled.
 func (p *Instance) registerPeerHandlers() {
 	p.Hub.OnPeers(ticketTopic, hub.PeerTopic{Asked: func(_ string, data []byte) []byte {
-		id, ok := p.tickets.Redeem(string(data))
+		id, _, ok := p.tickets.Redeem(string(data))
 		if !ok {
 			return nil
 		}
@@ -47,15 +47,24 @@ func (p *Instance) registerPeerHandlers() {
 	}})
 }
 
-// RedeemTicket gives the identity of a ticket, which whichever node issued it gives out once.
-func (p *Instance) RedeemTicket(ctx context.Context, ticket string) (*access.Identity, bool) {
-	node, text, elsewhere := strings.Cut(ticket, ticketSeparator)
-	switch peers := p.Hub.Peers(); {
-	case !elsewhere || peers == nil:
-		return p.tickets.Redeem(ticket)
-	case node == p.Hub.Node():
-		return p.tickets.Redeem(text)
-	case !slices.Contains(peers.Nodes(), node): // who makes up names does not make nodes ask each other
+// RedeemTicket returns the identity of a ticket, which whichever node issued it gives out once. putBack makes the ticket good again; it is nil
+// where another node issued it.
+func (p *Instance) RedeemTicket(ctx context.Context, ticket string) (id *access.Identity, putBack func(), ok bool) {
+	node, text, named := strings.Cut(ticket, ticketSeparator)
+	peers := p.Hub.Peers()
+	if !named || peers == nil {
+		node, text = p.Hub.Node(), ticket
+	}
+	if node == p.Hub.Node() {
+		id, until, ok := p.tickets.Redeem(text)
+		return id, func() { p.tickets.Return(text, id, until) }, ok
+	}
+	id, ok = p.redeemElsewhere(ctx, peers, node, text)
+	return id, nil, ok
+}
+
+func (p *Instance) redeemElsewhere(ctx context.Context, peers hub.Peers, node, text string) (*access.Identity, bool) {
+	if !slices.Contains(peers.Nodes(), node) { // who makes up names does not make nodes ask each other
 		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, ticketTimeout)
