@@ -269,7 +269,18 @@ func TestRevocation(t *testing.T) {
 		t.Errorf("the ticket is taken: %v", response)
 	}
 	old.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": nil})})
-	old.AskFor("authenticated", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": time.Now().Add(5 * time.Second).Unix()})})
+	// The clock of the issuer may be ahead by the leeway, so such a token may be older than the revocation.
+	old.Refused("UNAUTHENTICATED", M{"type": "authenticate", "token": tokenOf(t, "ann", M{"iat": time.Now().Add(access.DefaultLeeway / 2).Unix()})})
+	revoked := time.Now().Add(-time.Minute)
+	instance.Find("default").RevokeUser("eve", revoked, -1)
+	for after, taken := range map[time.Duration]bool{access.DefaultLeeway - 2*time.Second: false, access.DefaultLeeway + 2*time.Second: true} {
+		request := M{"type": "authenticate", "token": tokenOf(t, "eve", M{"iat": revoked.Add(after).Unix()})}
+		if taken {
+			s.dial().AskFor("authenticated", request)
+		} else {
+			s.dial().Refused("UNAUTHENTICATED", request)
+		}
+	}
 
 	if !instance.Find("default").Disconnect(b.Welcome.Text("connection_id"), 3*time.Second) {
 		t.Error("no such connection")

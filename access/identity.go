@@ -14,7 +14,7 @@ type Identity struct {
 	Roles  []string          // as the token or ticket names them
 	Claims map[string]string // those of the token's claims that the configuration uses, as text
 
-	// Issued is when the credential was made: a token's iat, a ticket's making, the request for all else. It is the zero time for a
+	// Issued is when the credential was made at the earliest: a token's iat less the leeway, a ticket's making, the request for all else. It is the zero time for a
 	// token that does not say.
 	Issued time.Time
 	// Expires is when the client must have shown another token; zero for never.

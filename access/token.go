@@ -183,6 +183,9 @@ func (t *Tokens) identity(claims jwt.MapClaims) (*Identity, error) {
 	if id.Issued, ok = timeOf(claims["iat"]); !ok {
 		return nil, BadClaims
 	}
+	if !id.Issued.IsZero() { // the issuer's clock may be ahead by as much: see Revocations.Revoked
+		id.Issued = id.Issued.Add(-t.options.Leeway)
+	}
 	user := lookup(claims, t.options.UserClaim)
 	if _, flag := user.(bool); !flag {
 		id.User = ClaimText(user)
