@@ -9,14 +9,28 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // MaxUserBytes is how long a user's name may be.
 const MaxUserBytes = 256
 
-// ValidUser tells whether a user may have this name.
+// ValidUser reports whether a user may have this name: UTF-8 without control characters or invisible ones (see [protocol.IsInvisible]), and
+// without a part . or .. between slashes, which servers and proxies take out of the path of an HTTP request.
 func ValidUser(name string) bool {
-	return name != "" && len(name) <= MaxUserBytes && utf8.ValidString(name) && strings.IndexFunc(name, unicode.IsControl) < 0
+	if name == "" || len(name) > MaxUserBytes || !utf8.ValidString(name) {
+		return false
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || protocol.IsInvisible(r) }) {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 // lookup finds a claim by its name, or where there is none, by the names of the objects that lead to it, with dots between.

@@ -20,3 +20,15 @@ func TestClaimText(t *testing.T) {
 		}
 	}
 }
+
+func TestValidUser(t *testing.T) {
+	for name, want := range map[string]bool{
+		"ann": true, "ann@example.com": true, "Ann Lee": true, "a/b": true, "...": true, "a/.b": true, "\u0645\u06cc\u200c\u062e": true, "👩\u200d🚀": true,
+		"": false, "a\n": false, "a\xff": false, "a\u202eb": false, "a\u200bb": false, "\ufeffa": false, "a\u2060": false, ".": false, "..": false,
+		"a/../b": false, "./a": false, "a/..": false,
+	} {
+		if ValidUser(name) != want {
+			t.Errorf("%q: got %v", name, !want)
+		}
+	}
+}

@@ -226,7 +226,7 @@ func TestReplayTriesAgain(t *testing.T) {
 			r.Publish = func(context.Context, string, []byte) error { calls++; return firstRun(calls) }
 		}, []int{1, 6, 7}, `publishing to "s/a": disk on fire`},
 		{"a row makes no channel", func(s *table, _ *Replay) { s.rows[0][0] = `"a b"` }, nil,
-			`a row gives the channel "s/a b": a channel name holds no control characters and no white space`},
+			`a row gives the channel "s/a b": a channel name holds no control characters, no white space and no invisible characters`},
 		{"a row makes a pattern", func(s *table, _ *Replay) { s.rows[0][0] = `"*"` }, nil,
 			`a row gives the channel "s/*": this needs the name of one channel, not a pattern`},
 		{"a row makes a channel of the server", func(s *table, r *Replay) {

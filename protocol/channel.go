@@ -16,8 +16,9 @@ const (
 // Why a name or pattern is refused. The texts are for clients.
 var (
 	errChannelLength    = errors.New("a channel name has 1 to 255 bytes")
-	errChannelText      = errors.New("a channel name holds no control characters and no white space")
+	errChannelText      = errors.New("a channel name holds no control characters, no white space and no invisible characters")
 	errChannelSegment   = errors.New("a channel name has no empty segment")
+	errChannelDots      = errors.New("a channel name has no segment . or ..")
 	errChannelSegments  = errors.New("a channel name has at most 16 segments")
 	errChannelPartStar  = errors.New("in a pattern * and ** stand for whole segments")
 	errChannelIsPattern = errors.New("this needs the name of one channel, not a pattern")
@@ -41,7 +42,7 @@ func ParsePattern(text string) (Pattern, error) {
 		return Pattern{}, errChannelText
 	}
 	for _, r := range text {
-		if unicode.IsControl(r) || unicode.IsSpace(r) {
+		if unicode.IsControl(r) || unicode.IsSpace(r) || IsInvisible(r) {
 			return Pattern{}, errChannelText
 		}
 	}
@@ -58,6 +59,8 @@ func ParsePattern(text string) (Pattern, error) {
 		switch {
 		case s == "":
 			return Pattern{}, errChannelSegment
+		case s == "." || s == "..":
+			return Pattern{}, errChannelDots
 		case s == "*" || s == "**":
 			p.wild = true
 		case strings.Contains(s, "*"):
@@ -65,6 +68,13 @@ func ParsePattern(text string) (Pattern, error) {
 		}
 	}
 	return p, nil
+}
+
+// IsInvisible reports whether a character changes how a name is shown without being seen itself, so that two names look the same: the controls
+// of the direction of text (Unicode's Bidi_Control), ZERO WIDTH SPACE, WORD JOINER and ZERO WIDTH NO-BREAK SPACE. ZERO WIDTH JOINER and
+// NON-JOINER are none of them: words of Persian and of Indian languages and many emoji need them.
+func IsInvisible(r rune) bool {
+	return r == '\u200b' || r == '\u2060' || r == '\ufeff' || unicode.Is(unicode.Bidi_Control, r)
 }
 
 // CheckName tells whether text names one channel; its error is for clients.

@@ -13,14 +13,14 @@ type Filling [MaxChannelSegments]string
 
 // IsSegment tells whether text can be one whole segment of names that use the separator; 0 is for a pattern of one segment.
 func IsSegment(text string, separator byte) bool {
-	if text == "" || !utf8.ValidString(text) || strings.IndexByte(text, '/') >= 0 {
+	if text == "" || text == "." || text == ".." || !utf8.ValidString(text) || strings.IndexByte(text, '/') >= 0 {
 		return false
 	}
 	if separator != '/' && strings.IndexByte(text, '.') >= 0 {
 		return false
 	}
 	for _, r := range text {
-		if r == '*' || unicode.IsControl(r) || unicode.IsSpace(r) {
+		if r == '*' || unicode.IsControl(r) || unicode.IsSpace(r) || IsInvisible(r) {
 			return false
 		}
 	}
