@@ -122,14 +122,30 @@ func TestNDJSONBatches(t *testing.T) {
 	readLines(t, raw)
 	publisher := s.dial()
 	pad := strings.Repeat("x", 1000)
-	for i := range messages {
-		publisher.Send(M{"type": "publish", "channel": "a", "data": []any{i, pad}})
+	sent := 0
+	send := func() {
+		publisher.Send(M{"type": "publish", "channel": "a", "data": []any{sent, pad}})
+		sent++
+	}
+	// The socket takes in much before anything has to wait, which goes in frames of its own.
+	h := hubOf(t, "default")
+	until(publisher, "messages wait", func() bool {
+		for range 10 {
+			send()
+		}
+		return h.Stats().QueuedBytes > 100<<10
+	})
+	first, all := sent, sent+messages
+	for sent < all {
+		send()
 	}
 	publisher.Ping()
 	raw.Bytes(wstest.Frame(wstest.Fin|wstest.OpPing, "in between"))
 	frames, next := 0, 0
-	for next < messages {
-		frames++
+	for next < all {
+		if next >= first {
+			frames++
+		}
 		for _, m := range readLines(t, raw) {
 			if got := m.List("data")[0]; m.Type() != "channel_message" || got != float64(next) {
 				t.Fatalf("got %v %v, want %d", m.Type(), got, next)

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 
 	"go.uber.org/zap"
 
@@ -89,6 +92,12 @@ func (a *Routes) everywhere(w http.ResponseWriter, r *request, op operation, seg
 		}
 	}
 	if len(parts) == 0 {
+		var p *Problem
+		var e *protocol.Error
+		notFound := errors.As(failure, &p) && p.Status == http.StatusNotFound || errors.As(failure, &e) && statuses[e.Code] == http.StatusNotFound
+		if notFound && len(missing) > 0 {
+			failure = nodesMissing()
+		}
 		return 0, nil, failure
 	}
 	merged, err := merge(a, r, parts)

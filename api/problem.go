@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,6 +34,9 @@ type Problem struct {
 	Status int           `json:"status"`
 	Detail string        `json:"detail"`
 	Code   protocol.Code `json:"code"`
+
+	// RetryAfter is told in a header: when the request may be made again. Default for 503: retryAfter.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // Error implements error.
@@ -46,6 +50,14 @@ func NotFound(detail string) *Problem {
 // Forbidden is the problem of who may not do something.
 func Forbidden(detail string) *Problem {
 	return &Problem{Status: http.StatusForbidden, Code: protocol.Forbidden, Detail: detail}
+}
+
+// nodesMissing is the problem of something that the nodes which answered do not have, while others did not answer.
+func nodesMissing() *Problem {
+	return &Problem{
+		Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
+		Detail: "it is not on the nodes that answered, and others did not answer; try again", RetryAfter: nodePatience,
+	}
 }
 
 func goingAway() *Problem {
@@ -74,7 +86,7 @@ func (a *Routes) problem(r *http.Request, err error) *Problem {
 		known := *p
 		p = &known
 	case errors.As(err, &e):
-		p = &Problem{Status: statuses[e.Code], Code: e.Code, Detail: e.Message}
+		p = &Problem{Status: statuses[e.Code], Code: e.Code, Detail: e.Message, RetryAfter: e.RetryAfter}
 		if e.RetryAfter > 0 && e.Code != protocol.RateLimited { // what the hub stands on is out of reach for a while
 			p.Status = http.StatusServiceUnavailable
 		}
@@ -104,8 +116,12 @@ func (a *Routes) fail(w http.ResponseWriter, r *http.Request, err error) { Fail(
 func Fail(w http.ResponseWriter, p *Problem) {
 	p.complete()
 	w.Header().Set("Cache-Control", "no-store")
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	retry := p.RetryAfter
+	if retry == 0 && p.Status == http.StatusServiceUnavailable {
+		retry = retryAfter
+	}
+	if retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.Seconds()))))
 	}
 	reply(w, p.Status, "application/problem+json", p)
 }

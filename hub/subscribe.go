@@ -24,10 +24,7 @@ type Subscribe struct {
 // bounds what it can put into the mailbox. Only the connection's receiver may call it.
 func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 	if err := c.hub.want(ctx, req.Patterns); err != nil {
-		c.hub.stats.unreadable.Add(1)
-		refusal := protocol.Errorf(protocol.Internal, "the subscription cannot be made now")
-		refusal.RetryAfter = subscribeRetry
-		c.Reply(protocol.AppendError(nil, refusal, req.ID, "", ""))
+		c.unavailable(req, protocol.Errorf(protocol.Internal, "the subscription cannot be made now"))
 		return
 	}
 	if req.Since == nil && req.Last <= 0 {
@@ -47,11 +44,19 @@ func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
 		c.hub.unwant(req.Patterns...)
 	}
 	if err != nil {
-		c.hub.stats.unreadable.Add(1)
-		c.Reply(protocol.AppendError(nil, protocol.Errorf(protocol.HistoryUnavailable, "the history cannot be read now"), req.ID, "", ""))
+		c.unavailable(req, protocol.Errorf(protocol.HistoryUnavailable, "the history cannot be read now"))
 	} else if posted {
 		<-done
 		c.flushAnswers()
+	}
+}
+
+// unavailable refuses each subscription of a request that the broker cannot serve at the moment.
+func (c *Conn) unavailable(req Subscribe, refusal *protocol.Error) {
+	c.hub.stats.unreadable.Add(1)
+	refusal.RetryAfter = subscribeRetry
+	for _, pattern := range req.Patterns {
+		c.Reply(protocol.AppendError(nil, refusal, req.ID, "", pattern.String()))
 	}
 }
 

@@ -35,6 +35,7 @@ type Group struct {
 	closed    bool
 	running   map[string]*stream
 	lingering int                    // streams that have ended but still wait for room to tell it
+	released  chan struct{}          // closed at the next release; nil where Start does not wait
 	ended     []protocol.QueryStatus // the newest last, at most recentEndings
 }
 
@@ -93,12 +94,15 @@ func (g *Group) Start(req Request) (err error) {
 	if s.watch != nil {
 		limit, kind = s.options.MaxWatches, "be watched"
 	}
+	if g.countLocked(s.watch != nil) < limit {
+		g.awaitEndingsLocked(limit)
+	}
 	switch {
 	case g.closed:
 		return ErrSenderClosed
 	case g.running[s.id] != nil:
 		return protocol.Errorf(protocol.InvalidStreamID, "this query runs on this connection")
-	// A stream's place is free before its client hears of the ending, so the endings that wait are bounded by themselves.
+	// A stream's place is free before its client gets the ending, so the endings that wait are bounded by themselves.
 	case g.countLocked(s.watch != nil) >= limit || g.lingering >= limit:
 		return protocol.Errorf(protocol.LimitExceeded, "at most %d queries may %s at once on a connection", limit, kind)
 	}
@@ -112,6 +116,31 @@ func (g *Group) Start(req Request) (err error) {
 	g.wg.Add(1)
 	go s.run()
 	return nil
+}
+
+// endingsWait is how long Start waits for the endings of earlier streams to get on their way.
+const endingsWait = time.Second
+
+// awaitEndingsLocked waits, at most for endingsWait, while as many ended streams as may run have not released their places. Their clients may
+// have got the endings already, and so may begin others at once. It unlocks g.mu while it waits.
+func (g *Group) awaitEndingsLocked(limit int) {
+	if g.lingering < limit {
+		return
+	}
+	timer := time.NewTimer(endingsWait)
+	defer timer.Stop()
+	for expired := false; g.lingering >= limit && !g.closed && !expired; {
+		released := make(chan struct{})
+		g.released = released
+		g.mu.Unlock()
+		select {
+		case <-released:
+		case <-g.ctx.Done():
+		case <-timer.C:
+			expired = true
+		}
+		g.mu.Lock()
+	}
 }
 
 // countLocked is how many watches run, or how many other streams.
@@ -244,6 +273,10 @@ func (g *Group) retire(s *stream, end *ending) {
 func (g *Group) release() {
 	g.mu.Lock()
 	g.lingering--
+	if g.released != nil {
+		close(g.released)
+		g.released = nil
+	}
 	g.mu.Unlock()
 	g.wg.Done()
 }

@@ -381,3 +381,32 @@ func TestSlowRowsDoNotWait(t *testing.T) {
 		}
 	})
 }
+
+// TestStartAfterAnEnding: a client that has got an ending may begin another stream although the server is not through with the last one.
+func TestStartAfterAnEnding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &recorder{}
+		group := newGroup(t, client)
+		request := Request{Query: &Query{Name: "q", Statement: &memory{rows: 1}}, Options: Options{MaxStreams: 1}}
+		group.wg.Add(1)
+		group.lingering = 1 // its client has got the ending
+		time.AfterFunc(endingsWait/2, group.release)
+		began := time.Now()
+		start(t, group, request)
+		if took := time.Since(began); took != endingsWait/2 {
+			t.Errorf("it waited for %s", took)
+		}
+		synctest.Wait()
+		if m := client.last(); m.Type != "query_completed" {
+			t.Errorf("got %+v", m)
+		}
+		// A client that takes no ending gets no more streams.
+		group.wg.Add(1)
+		group.lingering = 1
+		began = time.Now()
+		if err := group.Start(request); err == nil || time.Since(began) != endingsWait {
+			t.Errorf("got %v after %s", err, time.Since(began))
+		}
+		group.release()
+	})
+}

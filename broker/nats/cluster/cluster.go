@@ -38,6 +38,7 @@ const (
 	leadPrefix     = "lead."
 	answerPart     = 256 << 10 // bytes of one message of an answer
 	lastPartHeader = "Nq-Last"
+	leaseBucket    = "_nodes"
 )
 
 // Options are what Peers are made of.
@@ -61,12 +62,14 @@ type Peers struct {
 	asked   chan struct{} // a place for each request of another node
 	events  hub.PeerEvents
 
-	mu    sync.Mutex
-	conn  *nats.Conn
-	kept  jetstream.KeyValue
-	lease jetstream.KeyValue
-	alive map[string]time.Time // when each was heard of
-	ready chan struct{}        // closed when the buckets are there
+	mu      sync.Mutex
+	conn    *nats.Conn
+	kept    jetstream.KeyValue
+	lease   jetstream.KeyValue
+	alive   map[string]time.Time // when each was heard of
+	renewed time.Time            // the last time that this node's lease was
+	ready   chan struct{}        // closed when the buckets are there
+	again   chan struct{}        // has room for one: after an outage the buckets are to be watched anew
 }
 
 // New makes the Peers of a node, which reach nobody before Connect.
@@ -74,7 +77,7 @@ func New(options Options) *Peers {
 	if options.Lease == 0 {
 		options.Lease = DefaultLease
 	}
-	p := &Peers{options: options, asked: make(chan struct{}, maxAsked), alive: make(map[string]time.Time), ready: make(chan struct{})}
+	p := &Peers{options: options, asked: make(chan struct{}, maxAsked), alive: make(map[string]time.Time), ready: make(chan struct{}), again: make(chan struct{}, 1)}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }
@@ -135,7 +138,7 @@ func (p *Peers) open(js jetstream.JetStream) error {
 	ctx, cancel := context.WithTimeout(p.life, opTimeout)
 	defer cancel()
 	lease, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: p.options.Bucket + "_nodes", Description: "which nodes of the hub are alive", TTL: p.options.Lease,
+		Bucket: p.options.Bucket + leaseBucket, Description: "which nodes of the hub are alive", TTL: p.options.Lease,
 		Storage: jetstream.MemoryStorage, Replicas: p.options.Replicas,
 	})
 	if err != nil {
@@ -149,8 +152,10 @@ func (p *Peers) open(js jetstream.JetStream) error {
 		return fmt.Errorf("the bucket of what is remembered: %w", err)
 	}
 	p.mu.Lock()
-	p.lease, p.kept = lease, kept
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if p.lease == nil { // else they are of the same names, and the earlier ones are good again
+		p.lease, p.kept = lease, kept
+	}
 	return nil
 }
 
@@ -171,7 +176,7 @@ func (p *Peers) run(js jetstream.JetStream, told <-chan *nats.Msg) {
 		}
 	}
 	close(p.ready)
-	p.running.Go(p.renew)
+	p.running.Go(func() { p.renew(js) })
 	for p.life.Err() == nil {
 		if err := p.follow(told); err != nil && p.life.Err() == nil {
 			p.options.Log.Warn("the other nodes are not seen; trying again", zap.Error(err))
@@ -223,8 +228,10 @@ func (p *Peers) follow(told <-chan *nats.Msg) error {
 			}
 		case msg := <-told:
 			p.hear(msg)
+		case <-p.again:
+			return errors.New("the bucket of the nodes could not be reached, and can be again")
 		case <-look.C:
-			if now := p.conn.IsConnected(); now != connected {
+			if now := p.hears(); now != connected {
 				connected = now
 				p.afresh()
 			}
@@ -274,6 +281,13 @@ func (p *Peers) leased(entry jetstream.KeyValueEntry) {
 	}
 }
 
+// hears reports whether other nodes can be heard of: the connection may be there and nothing come over it.
+func (p *Peers) hears() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn.IsConnected() && time.Since(p.renewed) < 2*p.renewal()
+}
+
 // expire lets go of nodes that have not renewed their leases.
 func (p *Peers) expire() {
 	var gone []string
@@ -295,16 +309,45 @@ func (p *Peers) expire() {
 func (p *Peers) renewal() time.Duration { return p.options.Lease * 3 / 10 }
 
 // renew renews this node's lease.
-func (p *Peers) renew() {
+func (p *Peers) renew(js jetstream.JetStream) {
+	failed := false
 	for {
-		ctx, cancel := context.WithTimeout(p.life, p.renewal())
-		// Where it fails the next comes soon, and the log of the connection says why.
-		_, _ = p.lease.Put(ctx, nodePrefix+p.options.Node, nil)
-		cancel()
+		err := p.renewOnce()
+		if err != nil && p.lost(js) && p.open(js) == nil {
+			failed = true
+			continue
+		}
+		if err == nil {
+			p.mu.Lock()
+			p.renewed = time.Now()
+			p.mu.Unlock()
+			if failed { // the bucket may be another by now, made by any of the nodes
+				select {
+				case p.again <- struct{}{}:
+				default:
+				}
+			}
+		}
+		failed = err != nil // the next try comes soon, and the log of the connection says why
 		if !p.wait(p.life, p.renewal()) {
 			return
 		}
 	}
+}
+
+func (p *Peers) renewOnce() error {
+	ctx, cancel := context.WithTimeout(p.life, p.renewal())
+	defer cancel()
+	_, err := p.lease.Put(ctx, nodePrefix+p.options.Node, nil)
+	return err
+}
+
+// lost reports whether the bucket of nodes is no longer there: it is kept in memory, and so ends with the servers that have it.
+func (p *Peers) lost(js jetstream.JetStream) bool {
+	ctx, cancel := context.WithTimeout(p.life, p.renewal())
+	defer cancel()
+	_, err := js.KeyValue(ctx, p.options.Bucket+leaseBucket)
+	return errors.Is(err, jetstream.ErrBucketNotFound)
 }
 
 // Nodes implements hub.Peers.

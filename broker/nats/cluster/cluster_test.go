@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -77,9 +78,10 @@ type node struct {
 	conn *nats.Conn
 }
 
-func join(t testing.TB, url, name string) *node {
+func join(t testing.TB, url, name string, options ...nats.Option) *node {
 	t.Helper()
-	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.RetryOnFailedConnect(true))
+	options = append(options, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.RetryOnFailedConnect(true))
+	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +206,52 @@ func TestRemember(t *testing.T) {
 	}
 }
 
+// silence is a dialer of connections over which nothing comes while it is locked.
+type silence struct{ sync.RWMutex }
+
+func (s *silence) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return silenced{conn, s}, err
+}
+
+type silenced struct {
+	net.Conn
+	silence *silence
+}
+
+func (c silenced) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.silence.RLock()
+	defer c.silence.RUnlock()
+	return n, err
+}
+
+// TestServerIsSilent: a node that hears nothing, itself included, does not take the others for gone.
+func TestServerIsSilent(t *testing.T) {
+	url := serve(t, t.TempDir(), server.RANDOM_PORT).ClientURL()
+	var s silence
+	a, b := join(t, url, "a", nats.SetCustomDialer(&s)), join(t, url, "b")
+	hears(t, a, "b joined")
+	hears(t, b, "a joined")
+	s.Lock()
+	<-time.After(3 * a.options.Lease)
+	if nodes := a.Nodes(); a.has("b left") || len(nodes) != 1 {
+		t.Errorf("b has left; there are %v", nodes)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if answers, missing := a.Ask(ctx, "", "q", nil); len(answers) > 0 || fmt.Sprint(missing) != "[b]" {
+		t.Errorf("got %v, missing %v", answers, missing)
+	}
+	s.Unlock()
+	wait.Until(t, "they speak again", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		answers, _ := a.Ask(ctx, "", "q", nil)
+		return len(answers) == 1
+	})
+}
+
 // TestServerRestarts: nobody leaves for that NATS is away, and all goes on when it is back.
 func TestServerRestarts(t *testing.T) {
 	dir := t.TempDir()
@@ -227,6 +275,10 @@ func TestServerRestarts(t *testing.T) {
 	})
 	wait.Until(t, "it can remember", func() bool { return a.Remember(t.Context(), "x/y", []byte("1")) == nil })
 	hears(t, b, "remembers x/y 1")
+	<-time.After(3 * a.options.Lease)
+	if a.has("b left") || b.has("a left") {
+		t.Error("they have left after the restart")
+	}
 	b.part()
 	hears(t, a, "b left")
 }
