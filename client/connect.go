@@ -77,7 +77,7 @@ func refusalOf(response *http.Response, err error) error {
 }
 
 // maxRetryAfter bounds what a server, or whatever stands before it, may ask a client to wait.
-const maxRetryAfter = 10 * time.Minute
+const maxRetryAfter = time.Hour
 
 // retryAfter reads the header: seconds, or a date.
 func retryAfter(text string) time.Duration {

@@ -60,6 +60,9 @@ func (o Options) withDefaults() (Options, error) {
 	case o.DialTimeout < 0 || o.MinBackoff < 0 || o.MaxBackoff < 0 || o.Heartbeat < 0 || o.MaxMessageBytes < 0:
 		return o, errors.New("client: an option is negative")
 	}
+	if err := checkToken(o.Token); err != nil {
+		return o, err
+	}
 	setDefault(&o.DialTimeout, 15*time.Second)
 	setDefault(&o.MinBackoff, 500*time.Millisecond)
 	setDefault(&o.MaxBackoff, 30*time.Second)

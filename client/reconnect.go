@@ -10,9 +10,6 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// maxRefused is how often in a row a fresh token may be refused before the Client gives up.
-const maxRefused = 3
-
 // run connects, serves the connection, and comes back, until the Client is closed or the server has refused it for good.
 func (c *Client) run() {
 	defer close(c.done)
@@ -54,7 +51,6 @@ func (c *Client) connectOnce() (lived time.Duration, err error) {
 		return 0, err
 	}
 	began := time.Now()
-	c.token.refused = 0
 	c.begin(s)
 	c.setState(s.state())
 	err = s.serve()
@@ -128,19 +124,20 @@ func (c *Client) judgeClose(code protocol.CloseCode) verdict {
 	return verdict{}
 }
 
-// judgeToken is the verdict where the server does not take the token (any more): another may do, if there is one.
+// judgeToken is the verdict where the server does not take the token (any more): another may do, if there is one. It may take several, as the
+// server may not know the issuer's new key yet, or may have revoked what the user was issued up to a moment.
 func (c *Client) judgeToken() verdict {
-	c.token.refused++
-	if c.o.TokenFunc == nil || c.token.refused > maxRefused {
+	if c.o.TokenFunc == nil {
 		return verdict{fatal: true}
 	}
 	c.token.value = ""
 	return verdict{}
 }
 
-// forgetToken lets go of a token that the server has closed the connection for.
+// forgetToken lets go of a token that the server has closed the connection for. An operator who disconnects a user makes void the one it had.
 func (c *Client) forgetToken(err error) {
-	if closed, ok := errors.AsType[*CloseError](err); ok && closed.Code == protocol.CloseUnauthenticated {
+	closed, ok := errors.AsType[*CloseError](err)
+	if ok && (closed.Code == protocol.CloseUnauthenticated || closed.Code == protocol.CloseByOperator) {
 		c.token.value = ""
 	}
 }

@@ -104,6 +104,9 @@ type History struct {
 // History asks for a channel's history.
 func (c *Client) History(ctx context.Context, channel string, o *HistoryOptions) (*History, error) {
 	r := request{Type: "history", Channel: channel}
+	if o != nil && o.Limit < 0 {
+		return nil, errors.New("client: the Limit is negative")
+	}
 	if o != nil {
 		r.Since = o.Since
 		if o.Limit > 0 {

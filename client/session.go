@@ -24,6 +24,7 @@ type session struct {
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelFunc
 	out     outbox
+	pace    pace
 	ended   chan struct{} // is closed once nothing more will be answered
 	heard   atomic.Int64  // when the last bytes came, Unix nanoseconds
 	silent  atomic.Bool   // it was ended for ErrSilent
@@ -44,7 +45,7 @@ type handler func(*message) (last bool)
 func newSession(c *Client) *session {
 	s := &session{
 		c: c, ended: make(chan struct{}), pending: make(map[uint64]handler), streams: make(map[string]stream),
-		timers: make(map[*time.Timer]struct{}), out: newOutbox(), credits: credits{every: creditEvery},
+		timers: make(map[*time.Timer]struct{}), out: newOutbox(), pace: newPace(), credits: credits{every: creditEvery},
 	}
 	// Not of the Client's context: closing takes a moment more, see leave.
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -214,8 +215,22 @@ func (s *session) postLocked(r *request, handle handler) error {
 	return nil
 }
 
-// ask sends a request and waits for its answer. Its error is an *Error, errLost, or why ctx ended.
+// ask sends a request and waits for its answer; again where the server has refused it for the rate. Its error is an *Error, errLost, or why ctx
+// ended.
 func (s *session) ask(ctx context.Context, r *request) (*message, error) {
+	for {
+		m, err := s.askOnce(ctx, r)
+		if refusal, ok := errors.AsType[*Error](err); !ok || refusal.Code != protocol.RateLimited {
+			return m, err
+		}
+	}
+}
+
+func (s *session) askOnce(ctx context.Context, r *request) (*message, error) {
+	if err := s.pace.begin(ctx, s.ended); err != nil {
+		return nil, err
+	}
+	defer s.pace.end()
 	if err := s.out.wait(ctx, s.ended); err != nil {
 		return nil, err
 	}
@@ -246,6 +261,9 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 		return nil, context.Cause(ctx)
 	}
 	if m.Type == "error" {
+		if m.Code == protocol.RateLimited {
+			s.pace.limited(m.err().RetryAfter)
+		}
 		return nil, s.refusal(ctx, m.err())
 	}
 	return m, nil

@@ -195,10 +195,47 @@ func (c *Client) confirmLocked(s *session, g *subscribing, m *message) (last boo
 	if g.request.Since != nil || g.request.History > 0 {
 		s.recordPositionsLocked()
 	}
-	for _, sub := range g.subs {
+	subs := c.postponeLocked(s, g)
+	for _, sub := range subs {
 		c.confirmedLocked(s, g, sub)
 	}
 	return true
+}
+
+// postponeLocked asks again later for the subscriptions of which a channel was refused for the moment, and returns the others.
+func (c *Client) postponeLocked(s *session, g *subscribing) (rest []*Subscription) {
+	var again []*Subscription
+	var wait time.Duration
+	for _, sub := range g.subs {
+		forGood, after := false, time.Duration(0)
+		for _, name := range sub.Channels() {
+			if refusal := g.refused[name]; refusal != nil && retryable(refusal) {
+				after = max(after, cmp.Or(refusal.RetryAfter, retryTime))
+			} else if refusal != nil {
+				forGood = true
+			}
+		}
+		if forGood || after == 0 {
+			rest = append(rest, sub)
+		} else {
+			again, wait = append(again, sub), max(wait, after)
+		}
+	}
+	if len(again) > 0 {
+		c.subscribeLaterLocked(s, g.request, again, wait)
+	}
+	return rest
+}
+
+// subscribeLaterLocked repeats a `subscribe` for some of its subscriptions.
+func (c *Client) subscribeLaterLocked(s *session, r request, subs []*Subscription, wait time.Duration) {
+	s.laterLocked(wait, func() {
+		subs := slices.DeleteFunc(subs, func(sub *Subscription) bool { return !slices.Contains(c.subs, sub) })
+		if len(subs) > 0 {
+			r.Channels = nil
+			c.subscribeLocked(s, subs, r)
+		}
+	})
 }
 
 // refuseLocked is what becomes of a `subscribe` that was refused as a whole.
@@ -218,14 +255,7 @@ func (c *Client) refuseLocked(s *session, g *subscribing, refusal *Error) {
 	if wait == 0 {
 		wait = retryTime
 	}
-	s.laterLocked(wait, func() {
-		subs := slices.DeleteFunc(g.subs, func(sub *Subscription) bool { return !slices.Contains(c.subs, sub) })
-		if len(subs) > 0 {
-			again := g.request
-			again.Channels = nil
-			c.subscribeLocked(s, subs, again)
-		}
-	})
+	c.subscribeLaterLocked(s, g.request, g.subs, wait)
 }
 
 // confirmedLocked has a subscription go live, or ends it where one of its channels was refused.

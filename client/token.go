@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,7 +14,6 @@ import (
 type token struct {
 	value   string
 	expires time.Time // zero where that is not known
-	refused int       // so many fresh ones in a row
 }
 
 // Times of tokens.
@@ -36,8 +36,19 @@ func (c *Client) fetchToken(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("client: getting a token: %w", err)
 	}
+	if err := checkToken(value); err != nil {
+		return "", err
+	}
 	t.value, t.expires = value, expiryOf(value)
 	return value, nil
+}
+
+// checkToken refuses a token that no header can carry.
+func checkToken(token string) error {
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("client: the token holds white space or other characters that a header cannot carry")
+	}
+	return nil
 }
 
 // expiryOf reads `exp` of a JSON web token. Nothing is verified: this only says when to get another. Zero where there is none.
@@ -73,7 +84,7 @@ func (s *session) renew() {
 			return
 		}
 		value, err := s.c.o.TokenFunc(s.ctx)
-		if err != nil {
+		if err != nil || checkToken(value) != nil {
 			continue
 		}
 		answer, err := s.ask(s.ctx, &request{Type: "authenticate", Token: value})

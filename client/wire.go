@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -48,11 +50,53 @@ type resume struct {
 
 // encode gives a request's JSON, which has no line break.
 func (r *request) encode() ([]byte, error) {
+	for _, s := range append([]string{r.Channel, r.Key, r.Query, r.Source, r.StreamID, r.Token}, r.Channels...) {
+		if !utf8.ValidString(s) { // it would be sent as another
+			return nil, fmt.Errorf("client: encoding a %s: %q is not UTF-8", r.Type, s)
+		}
+	}
 	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("client: encoding a %s: %w", r.Type, err)
 	}
+	if !utf8.Valid(text) || hasLoneSurrogate(text) { // the server could not read whose request it is
+		return nil, fmt.Errorf("client: encoding a %s: the JSON holds text that is not Unicode", r.Type)
+	}
 	return text, nil
+}
+
+// hasLoneSurrogate reports whether JSON escapes a half of a surrogate pair without the other, which is no character (RFC 8259, section 8.2).
+func hasLoneSurrogate(text []byte) bool {
+	for {
+		at := bytes.IndexByte(text, '\\')
+		if at < 0 || at+1 >= len(text) {
+			return false
+		}
+		if text[at+1] != 'u' || at+6 > len(text) {
+			text = text[at+2:]
+			continue
+		}
+		unit, rest := escapedUnit(text[at:]), text[at+6:]
+		if utf16.IsSurrogate(unit) {
+			if len(rest) < 6 || utf16.DecodeRune(unit, escapedUnit(rest)) == utf8.RuneError {
+				return true
+			}
+			rest = rest[6:]
+		}
+		text = rest
+	}
+}
+
+// escapedUnit is what an escape of the form \uXXXX stands for; utf8.RuneError where text does not begin with one.
+func escapedUnit(text []byte) rune {
+	if !bytes.HasPrefix(text, []byte(`\u`)) {
+		return utf8.RuneError
+	}
+	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
 }
 
 // message is a message of the server: those members that its type has. Its parts point into memory of its own.
