@@ -15,6 +15,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if a.Prefix == "" {
 		a.Prefix = PrefixOf(matchers["path"])
 	}
-	return h.NewRoute(matchers, a), nil
+	return originalpath.Routes(h, matchers, a), nil
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:

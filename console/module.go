@@ -18,6 +18,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 )
 
 func init() {
@@ -74,7 +75,7 @@ func parseConsole(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 			return nil, err
 		}
 	}
-	return h.NewRoute(matchers, c), nil
+	return originalpath.Routes(h, matchers, c), nil
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:

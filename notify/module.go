@@ -17,12 +17,13 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/dml"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 func init() {
 	caddy.RegisterModule(new(Notify))
-	httpcaddyfile.RegisterHandlerDirective("neuroquantum_ws_notify", parseNotify)
+	httpcaddyfile.RegisterDirective("neuroquantum_ws_notify", originalpath.Handle(parseNotify))
 	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws_notify", httpcaddyfile.After, "encode")
 }
 
