@@ -306,7 +306,7 @@ func TestHubArgument(t *testing.T) {
 	for caddyfile, line := range map[string]string{
 		":0 {\nneuroquantum_ws /ws live {\nmax_streams 5\nhub main\n}\n}\n": "Caddyfile:4",
 		":0 {\nneuroquantum_ws /ws live main\n}\n":                          "Caddyfile:2",
-		":0 {\nneuroquantum_ws /ws \"\"\n}\n":                                "Caddyfile:2",
+		":0 {\nneuroquantum_ws /ws \"\"\n}\n":                               "Caddyfile:2",
 	} {
 		if _, err := adapt(caddyfile); err == nil || !strings.Contains(err.Error(), line) {
 			t.Errorf("%s: got %v, want an error at %s", caddyfile, err, line)

@@ -1,18 +1,20 @@
 package originalpath
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
 // place is what is known of the handlers before a Restore.
 type place struct {
-	again  []step // between the first rewrite and the Restore, without rewrites
-	opaque error  // why they cannot be run again
+	again  []step             // between the first rewrite and the Restore, without rewrites
+	strips []*rewrite.Rewrite // what takes away a prefix of the path before it
+	opaque error              // why the steps cannot be run again
 }
 
 // step is a route, or some handlers of one.
@@ -46,28 +48,26 @@ func (s step) before(next caddyhttp.Handler) caddyhttp.Handler {
 
 // find looks for a Restore in a server's routes. A named route may be invoked in several places; then the handlers before them must
 // be the same.
-func find(h *Restore, server *caddyhttp.Server) place {
+func find(h *Restore, server *caddyhttp.Server) *place {
 	s := search{restore: h, named: server.NamedRoutes}
 	s.walk(server.Routes, passed{})
 	if server.Errors != nil {
 		s.walk(server.Errors.Routes, passed{})
 	}
 	if len(s.places) == 0 {
-		return place{opaque: errors.New("its place among the routes is not known")}
+		return &place{opaque: errors.New("its place among the routes is not known")}
 	}
 	p := s.places[0]
 	for _, other := range s.places[1:] {
-		if !slices.EqualFunc(p.again, other.again, sameStep) {
-			return place{opaque: errors.New("its route is invoked after different handlers")}
+		if !slices.EqualFunc(p.again, other.again, sameStep) || !slices.Equal(p.strips, other.strips) {
+			return &place{opaque: errors.New("its route is invoked after different handlers")}
 		}
-		if p.opaque == nil {
-			p.opaque = other.opaque
-		}
+		p.opaque = cmp.Or(p.opaque, other.opaque)
 	}
 	if p.opaque == nil && len(p.again) == 0 {
 		p.opaque = errors.New("no rewrite is known before it")
 	}
-	return p
+	return &p
 }
 
 func sameStep(a, b step) bool { return slices.Equal(a.handlers, b.handlers) }
@@ -87,6 +87,7 @@ type passed struct {
 	depth     int
 	rewritten bool
 	again     []step
+	strips    []*rewrite.Rewrite
 	opaque    error
 }
 
@@ -107,6 +108,9 @@ func (s *search) route(route *caddyhttp.Route, p passed) passed {
 	for _, handler := range route.Handlers {
 		if isRewrite(handler) {
 			p.rewritten, split = true, true
+			if strip, ok := handler.(*rewrite.Rewrite); ok && strip.StripPathPrefix != "" && strip.URI == "" {
+				p.strips = append(slices.Clone(p.strips), strip)
+			}
 			continue
 		}
 		here := p
@@ -115,7 +119,7 @@ func (s *search) route(route *caddyhttp.Route, p passed) passed {
 			here.again = append(here.again, step{handlers: slices.Clone(some)}) // of the Restore's own route: it has matched
 		}
 		if handler == caddyhttp.MiddlewareHandler(s.restore) {
-			s.places = append(s.places, place{here.again, here.opaque})
+			s.places = append(s.places, place{here.again, here.strips, here.opaque})
 		}
 		if list := s.nested(handler); list != nil {
 			s.walk(list, here)
@@ -161,6 +165,6 @@ func (s *search) rewrites(routes caddyhttp.RouteList, depth int) bool {
 
 // isRewrite reports whether a handler is that of the directives rewrite, uri, try_files and method.
 func isRewrite(handler caddyhttp.MiddlewareHandler) bool {
-	module, ok := handler.(caddy.Module)
-	return ok && module.CaddyModule().ID == "http.handlers.rewrite"
+	_, ok := handler.(*rewrite.Rewrite)
+	return ok
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
-// hash is that of the password hiccup, at bcrypt's least cost.
+// hash is that of the password secret, at bcrypt's least cost.
 const hash = "$2a$04$n/24lJzLDQQvToLI8DN0lOGYPie4xgfEDYbpx2qTT2SIX5Zs3S58y"
 
 // realtime are the directives of this module as a site has them beside its own. POST /save publishes.
@@ -53,6 +53,10 @@ var usualSites = []struct {
 	{
 		name: "all in handle_path", site: "handle_path /app/* {\nRT\nreverse_proxy UPSTREAM\n}\nhandle {\nrespond 404\n}",
 		ws: "/app/ws", api: "/app/rt", save: "/app/save",
+	},
+	{
+		name: "SPA in handle_path", site: "handle_path /app/* {\nroot ROOT\nbasic_auth /ws {\nalice HASH\n}\nbasic_auth /rt/* {\nalice HASH\n}\nRT\n@post method POST\nrespond @post 204\ntry_files {path} /index.html\nfile_server\n}",
+		ws: "/app/ws", api: "/app/rt", save: "/app/save", login: true,
 	},
 	{
 		name: "uri strip_prefix", site: "RT\nuri strip_prefix /app\nreverse_proxy UPSTREAM",
@@ -106,7 +110,7 @@ var usualSites = []struct {
 		rest: "http://other.example, http://third.example {\nbind 127.0.0.1\nRT\nrespond other\n}\n",
 	},
 	{name: "handle_errors", site: "RT\nreverse_proxy UPSTREAM\nhandle_errors {\nrespond \"{err.status_code}\"\n}"},
-	{name: "error for the rest", site: "RT\nreverse_proxy /save UPSTREAM\nerror 404"},
+	{name: "error for the rest", site: "RT\nroute {\nreverse_proxy /save UPSTREAM\nerror 404\n}"},
 	{name: "vars and map", site: "vars a b\nmap {path} {kind} {\n/ws socket\n}\nRT\nreverse_proxy UPSTREAM"},
 	{name: "method", site: "RT\nmethod /other GET\nreverse_proxy UPSTREAM"},
 }
@@ -119,7 +123,7 @@ func upstream(t *testing.T) string {
 		public := r.Header.Get("X-Forwarded-Uri") == "/index.html"
 		switch {
 		case r.URL.Path == "/verify-path" && public, r.URL.Path != "/verify" && r.URL.Path != "/verify-path":
-		case password != "hiccup":
+		case password != "secret":
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		default:
@@ -165,7 +169,7 @@ func TestUsualSites(t *testing.T) {
 				}
 			}
 			r := http.Request{Header: header}
-			r.SetBasicAuth("alice", "hiccup")
+			r.SetBasicAuth("alice", "secret")
 
 			if status, body := get(t, http.MethodGet, stats, header); status != http.StatusOK || !strings.Contains(body, "connections") {
 				t.Errorf("the API answers %d %s", status, body)
@@ -203,4 +207,21 @@ func get(t *testing.T, method, url string, header http.Header) (status int, body
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(text)
+}
+
+// TestHiddenRewrite: where it cannot be known which logins a rewritten request has not passed, it is refused and not let in.
+func TestHiddenRewrite(t *testing.T) {
+	login := "basic_auth /ws {\nalice " + hash + "\n}\n"
+	for name, site := range map[string]string{
+		"a login after a rewrite in a block": "http://ADDRESS {\nroute {\nroute {\nrewrite * /index.html\n" + login + "}\nneuroquantum_ws /ws main\nrespond ok\n}\n}\n",
+		"a route that is invoked after different logins": "&(ws) {\nneuroquantum_ws /ws main\n}\nhttp://ADDRESS {\nhandle /none {\ninvoke ws\n}\nroute {\nrewrite * /index.html\n" +
+			login + "invoke ws\n}\n}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := sitetest.StartWhole(t, func(address string) string { return strings.ReplaceAll(site, "ADDRESS", address) })
+			if status, body := get(t, http.MethodGet, "http://"+site.Address+"/ws", nil); status != http.StatusInternalServerError {
+				t.Errorf("it answers %d %s", status, body)
+			}
+		})
+	}
 }
