@@ -125,7 +125,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // user:NAME and role:NAME. In a channel pattern {user} and {claim.NAME} may stand for whole segments.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.OptionalArgs(d, 0, directive.Text(&h.Hub)); err != nil {
+	if err := directive.OptionalArgs(d, 0, directive.Name(&h.Hub)); err != nil {
 		return err
 	}
 	var raw []caddyfile.Dispenser
@@ -175,7 +175,13 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	case "hub":
 		return true, h.unmarshalHub(d)
 	case "user":
-		return true, directive.Args(d, directive.Text(&h.User))
+		if err := directive.Args(d, directive.Text(&h.User)); err != nil {
+			return true, err
+		}
+		if err := checkUser(h.User); err != nil {
+			return true, d.Errf("user: %v", err)
+		}
+		return true, nil
 	case "rate_limit":
 		h.RateLimit = new(RateLimit)
 		return true, directive.OptionalArgs(d, 1, directive.Positive(&h.RateLimit.Rate), directive.Integer(&h.RateLimit.Burst))
@@ -215,7 +221,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 // unmarshalHub reads the option hub. The directive's argument may have said it, but not otherwise.
 func (h *Handler) unmarshalHub(d *caddyfile.Dispenser) error {
 	before := h.Hub
-	if err := directive.Args(d, directive.Text(&h.Hub)); err != nil {
+	if err := directive.Args(d, directive.Name(&h.Hub)); err != nil {
 		return err
 	}
 	if before != "" && before != h.Hub {
@@ -285,6 +291,9 @@ func (h *Handler) unmarshalMetadata(d *caddyfile.Dispenser) error {
 	}
 	if _, twice := h.Metadata[name]; twice {
 		return d.Errf("metadata %s is given twice", name)
+	}
+	if err := checkPlaceholders(value); err != nil {
+		return d.Errf("metadata %s: %v", name, err)
 	}
 	if h.Metadata == nil {
 		h.Metadata = make(map[string]string)

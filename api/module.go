@@ -73,13 +73,13 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	}
 func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.OptionalArgs(d, 0, directive.Text(&a.Hub)); err != nil {
+	if err := directive.OptionalArgs(d, 0, directive.Name(&a.Hub)); err != nil {
 		return err
 	}
 	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "prefix":
-			if err := directive.Args(d, directive.Text(&a.Prefix)); err != nil {
+			if err := directive.Args(d, directive.Name(&a.Prefix)); err != nil {
 				return true, err
 			}
 			if _, err := ParsePrefix(a.Prefix); err != nil {

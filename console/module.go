@@ -85,14 +85,14 @@ func parseConsole(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	}
 func (c *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.OptionalArgs(d, 0, directive.Text(&c.Hub)); err != nil {
+	if err := directive.OptionalArgs(d, 0, directive.Name(&c.Hub)); err != nil {
 		return err
 	}
 	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		if name != "prefix" {
 			return false, nil
 		}
-		if err := directive.Args(d, directive.Text(&c.Prefix)); err != nil {
+		if err := directive.Args(d, directive.Name(&c.Prefix)); err != nil {
 			return true, err
 		}
 		if _, err := api.ParsePrefix(c.Prefix); err != nil {

@@ -85,7 +85,7 @@ func parseNotify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	}
 func (n *Notify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.Args(d, directive.Text(&n.Hub)); err != nil {
+	if err := directive.Args(d, directive.Name(&n.Hub)); err != nil {
 		return err
 	}
 	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
@@ -130,6 +130,11 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	}
 	if n.data, err = dataTemplate(n.Data); err != nil {
 		return fmt.Errorf("data: %w", err)
+	}
+	for option, text := range map[string]string{"channel": n.Channel, "data": n.Data} {
+		if err := directive.CheckResolved(text); err != nil {
+			return fmt.Errorf("%s: %w", option, err)
+		}
 	}
 	app, err := instance.AppOf(ctx)
 	if err != nil {
