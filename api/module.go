@@ -107,8 +107,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if a.directory, err = instance.AppOf(ctx); err != nil {
 		return err
 	}
-	a.directory.RequireHub("neuroquantum_ws_api", a.name)
-	return nil
+	return a.directory.RequireHub(ctx, "neuroquantum_ws_api", a.name)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

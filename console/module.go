@@ -114,8 +114,7 @@ func (c *Console) Provision(ctx caddy.Context) error {
 	if c.directory, err = instance.AppOf(ctx); err != nil {
 		return err
 	}
-	c.directory.RequireHub("neuroquantum_ws_console", c.name)
-	return nil
+	return c.directory.RequireHub(ctx, "neuroquantum_ws_console", c.name)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

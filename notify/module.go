@@ -140,9 +140,8 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	app.RequireHub("neuroquantum_ws_notify", n.Hub)
 	n.hub = func() publisher { return app.Hub(n.Hub) }
-	return nil
+	return app.RequireHub(ctx, "neuroquantum_ws_notify", n.Hub)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
