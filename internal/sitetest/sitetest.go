@@ -96,7 +96,7 @@ func (s *Site) Reload(directives string) {
 }
 
 func (s *Site) load(directives string) error {
-	sites := fmt.Sprintf("http://%s {\n\tbind 127.0.0.1\n\t%s\n}\n", s.Address, directives)
+	sites := fmt.Sprintf("http://%s {\n\t%s\n}\n", s.Address, directives)
 	if s.whole != nil {
 		sites = s.whole(s.Address)
 	}
@@ -104,6 +104,7 @@ func (s *Site) load(directives string) error {
 	admin off
 	persist_config off
 	auto_https off
+	default_bind 127.0.0.1
 	grace_period 1s
 	log {
 		output discard

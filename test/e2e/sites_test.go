@@ -107,7 +107,7 @@ var usualSites = []struct {
 	},
 	{
 		name: "several sites", site: "RT\nreverse_proxy UPSTREAM",
-		rest: "http://other.example, http://third.example {\nbind 127.0.0.1\nRT\nrespond other\n}\n",
+		rest: "http://other.example, http://third.example {\nRT\nrespond other\n}\n",
 	},
 	{name: "handle_errors", site: "RT\nreverse_proxy UPSTREAM\nhandle_errors {\nrespond \"{err.status_code}\"\n}"},
 	{name: "error for the rest", site: "RT\nroute {\nreverse_proxy /save UPSTREAM\nerror 404\n}"},
@@ -147,7 +147,7 @@ func TestUsualSites(t *testing.T) {
 	for _, test := range usualSites {
 		t.Run(test.name, func(t *testing.T) {
 			site := sitetest.StartWhole(t, func(address string) string {
-				return fill.Replace(test.rest) + "http://" + address + " {\nbind 127.0.0.1\n" + fill.Replace(test.site) + "\n}\n"
+				return fill.Replace(test.rest) + "http://" + address + " {\n" + fill.Replace(test.site) + "\n}\n"
 			})
 			path := func(given, standard string) string {
 				if given != "" {
