@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { sitetest.Main(m) }
 const (
 	password = "secret"
 	hash     = "$2a$04$n/24lJzLDQQvToLI8DN0lOGYPie4xgfEDYbpx2qTT2SIX5Zs3S58y" // of the password
-	secret   = "an HMAC secret of at least 32 bytes"
+	secret   = "0b5a4b1d2f7c8e9ab0c1d2e3f405162738495a6b7c8d9eafb0c1d2e3f4051627"
 )
 
 // start starts a Caddy with the Caddyfile of an example. The environment stands for what a reader fills in.

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,5 +50,22 @@ func TestUnknownHub(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.missing)
 			}
 		})
+	}
+}
+
+// TestREADME adapts the sites that README shows whole.
+func TestREADME(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sites := regexp.MustCompile("(?ms)^```caddyfile\n(\\S+\\.example\\.com \\{\n.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	if len(sites) < 2 {
+		t.Fatalf("README shows %d sites", len(sites))
+	}
+	for _, site := range sites {
+		if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(site[1]), map[string]any{"filename": "README.md"}); err != nil {
+			t.Errorf("%v in\n%s", err, site[1])
+		}
 	}
 }
