@@ -175,13 +175,7 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	case "hub":
 		return true, h.unmarshalHub(d)
 	case "user":
-		if err := directive.Args(d, directive.Text(&h.User)); err != nil {
-			return true, err
-		}
-		if err := checkUser(h.User); err != nil {
-			return true, d.Errf("user: %v", err)
-		}
-		return true, nil
+		return true, h.unmarshalUser(d)
 	case "rate_limit":
 		h.RateLimit = new(RateLimit)
 		return true, directive.OptionalArgs(d, 1, directive.Positive(&h.RateLimit.Rate), directive.Integer(&h.RateLimit.Burst))
@@ -226,6 +220,16 @@ func (h *Handler) unmarshalHub(d *caddyfile.Dispenser) error {
 	}
 	if before != "" && before != h.Hub {
 		return d.Errf("hub %s: the directive itself names the hub %s", h.Hub, before)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalUser(d *caddyfile.Dispenser) error {
+	if err := directive.Args(d, directive.Text(&h.User)); err != nil {
+		return err
+	}
+	if err := checkUser(h.User); err != nil {
+		return d.Errf("user: %v", err)
 	}
 	return nil
 }

@@ -8,12 +8,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the directives of the examples
@@ -162,7 +165,13 @@ func TestTokens(t *testing.T) {
 func TestTickets(t *testing.T) {
 	t.Setenv("BACKEND_HASH", hash)
 	t.Setenv("BACKEND_PASSWORD", password)
-	t.Setenv("BACKEND", "127.0.0.1:9")
+	var backend atomic.Value // of the language at hand: it starts after the site, which it asks for tickets
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: backend.Load().(string)}) },
+		Transport: &http.Transport{DisableKeepAlives: true},
+	})
+	defer front.Close()
+	t.Setenv("BACKEND", strings.TrimPrefix(front.URL, "http://"))
 	site := start(t, "tickets")
 	api := "http://" + site.Address + "/rt"
 	t.Setenv("API", api)
@@ -177,7 +186,7 @@ func TestTickets(t *testing.T) {
 		isAnn(t, site.URL()+"?ticket="+got.Ticket, wstest.Options{})
 		refused(t, site.URL()+"?ticket="+got.Ticket, http.StatusUnauthorized, wstest.Options{})
 	}
-	if status, _, _ := post(t, api+"/tickets", login); status != http.StatusUnauthorized {
+	if status, _, _ := post(t, api+"/tickets", func(r *http.Request) { r.SetBasicAuth("backend", "guess") }); status != http.StatusUnauthorized {
 		t.Errorf("who is not the backend gets %d", status)
 	}
 	t.Run("curl", func(t *testing.T) {
@@ -191,15 +200,14 @@ func TestTickets(t *testing.T) {
 	if _, err := exec.LookPath("python3"); err == nil { // a fresh machine has none
 		backends = append(backends, []string{"python3", "tickets/backend.py"})
 	}
-	for _, backend := range backends {
-		t.Run(backend[0], func(t *testing.T) {
-			t.Setenv("BACKEND", run(t, backend[0], backend[1:]...))
-			site.Reload("")
-			url := "http://" + site.Address + "/ticket"
-			if status, _, _ := post(t, url, func(*http.Request) {}); status != http.StatusUnauthorized {
+	for _, command := range backends {
+		t.Run(command[0], func(t *testing.T) {
+			backend.Store(run(t, command[0], command[1:]...))
+			ask := "http://" + site.Address + "/ticket"
+			if status, _, _ := post(t, ask, func(*http.Request) {}); status != http.StatusUnauthorized {
 				t.Errorf("a stranger gets %d", status)
 			}
-			status, _, body := post(t, url, func(r *http.Request) { r.Header.Set("X-Key", "key-of-ann") })
+			status, _, body := post(t, ask, func(r *http.Request) { r.Header.Set("X-Key", "key-of-ann") })
 			if status != http.StatusOK {
 				t.Fatalf("%d %s", status, body)
 			}

@@ -20,6 +20,7 @@ const hash = "$2a$04$n/24lJzLDQQvToLI8DN0lOGYPie4xgfEDYbpx2qTT2SIX5Zs3S58y"
 const realtime = `
 	neuroquantum_ws /ws main
 	neuroquantum_ws_api /rt/* main
+	neuroquantum_ws_console /console/* main
 	@save {
 		method POST
 		path /save
@@ -49,7 +50,7 @@ var usualSites = []struct {
 	{name: "SPA with rewrite", site: "root ROOT\nRT\n@post method POST\nrespond @post 204\n@spa not file\nrewrite @spa /index.html\nfile_server"},
 	{name: "SPA with rewrite of all", site: "root ROOT\nRT\n@post method POST\nrespond @post 204\nrewrite * /index.html\nfile_server"},
 	{name: "SPA beside handle", site: "root ROOT\nRT\nhandle /api/* {\nreverse_proxy UPSTREAM\n}\nhandle {\n@post method POST\nrespond @post 204\ntry_files {path} /index.html\nfile_server\n}"},
-	{name: "all in handle", site: "root ROOT\nhandle /ws {\nneuroquantum_ws main\n}\nhandle /rt/* {\nneuroquantum_ws_api main\n}\nhandle {\nNOTIFY\nreverse_proxy UPSTREAM\n}"},
+	{name: "all in handle", site: "root ROOT\nhandle /ws {\nneuroquantum_ws main\n}\nhandle /rt/* {\nneuroquantum_ws_api main\n}\nhandle /console/* {\nneuroquantum_ws_console main\n}\nhandle {\nNOTIFY\nreverse_proxy UPSTREAM\n}"},
 	{
 		name: "all in handle_path", site: "handle_path /app/* {\nRT\nreverse_proxy UPSTREAM\n}\nhandle {\nrespond 404\n}",
 		ws: "/app/ws", api: "/app/rt", save: "/app/save",
@@ -142,7 +143,7 @@ func TestUsualSites(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := upstream(t)
-	_, notify, _ := strings.Cut(realtime, "/rt/* main\n")
+	_, notify, _ := strings.Cut(realtime, "/console/* main\n")
 	fill := strings.NewReplacer("RT", realtime, "NOTIFY", notify, "UPSTREAM", api, "ROOT", root, "HASH", hash)
 	for _, test := range usualSites {
 		t.Run(test.name, func(t *testing.T) {
@@ -173,6 +174,10 @@ func TestUsualSites(t *testing.T) {
 
 			if status, body := get(t, http.MethodGet, stats, header); status != http.StatusOK || !strings.Contains(body, "connections") {
 				t.Errorf("the API answers %d %s", status, body)
+			}
+			console := strings.TrimSuffix(strings.TrimSuffix(stats, "/stats"), "/rt") + "/console/"
+			if status, body := get(t, http.MethodGet, console, header); status != http.StatusOK || !strings.Contains(body, "<html") {
+				t.Errorf("the console answers %d %.200s", status, body)
 			}
 			c := wstest.Dial(t, ws, wstest.Options{Header: http.Header{"Authorization": header["Authorization"]}})
 			c.Subscribe("saved")
