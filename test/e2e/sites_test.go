@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -187,6 +188,14 @@ func TestUsualSites(t *testing.T) {
 			if got := c.Next(); got.Text("channel") != "saved" {
 				t.Errorf("got %v", got)
 			}
+			header.Set("Content-Type", "application/json")
+			publish := strings.TrimSuffix(stats, "stats") + "publish"
+			if status, body := send(t, http.MethodPost, publish, header, `{"channel":"saved","data":"by the API"}`); status != http.StatusOK {
+				t.Errorf("the API answers %d %s", status, body)
+			}
+			if got := c.Next(); got["data"] != "by the API" {
+				t.Errorf("got %v", got)
+			}
 			c.Close()
 		})
 	}
@@ -194,7 +203,12 @@ func TestUsualSites(t *testing.T) {
 
 func get(t *testing.T, method, url string, header http.Header) (status int, body string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	return send(t, method, url, header, "")
+}
+
+func send(t *testing.T, method, url string, header http.Header, content string) (status int, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +226,23 @@ func get(t *testing.T, method, url string, header http.Header) (status int, body
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(text)
+}
+
+// TestSpecificPathFirst: of several directives the one with the longer path comes first, as Caddy sorts its own, with a rewrite or without.
+func TestSpecificPathFirst(t *testing.T) {
+	for name, rewrite := range map[string]string{"plain": "", "rewritten": "rewrite * /index.html\n"} {
+		t.Run(name, func(t *testing.T) {
+			site := sitetest.Start(t, rewrite+"neuroquantum_ws /ws* main\nneuroquantum_ws /ws/admin* admin\nneuroquantum_ws_api /rt/* admin\n")
+			for i, path := range []string{"", "/admin"} {
+				c := wstest.Dial(t, site.URL()+path, wstest.Options{})
+				want := fmt.Sprintf(`"connections":%d`, i)
+				if status, body := get(t, http.MethodGet, "http://"+site.Address+"/rt/stats", nil); status != http.StatusOK || !strings.Contains(body, want) {
+					t.Errorf("with a client at /ws%s: %d %s", path, status, body)
+				}
+				c.Close()
+			}
+		})
+	}
 }
 
 // TestHiddenRewrite: where it cannot be known which logins a rewritten request has not passed, it is refused and not let in.
