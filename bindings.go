@@ -1,11 +1,16 @@
 package neuroquantumws
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 )
 
 // segment is a piece of a text of the configuration: a placeholder for something of the client (user, claim.NAME), or text in which only
@@ -44,6 +49,53 @@ func clientPlaceholders(text string) (names []string) {
 		}
 	}
 	return names
+}
+
+// nearPlaceholders begin the names that are easily taken for those of the client.
+var nearPlaceholders = []string{"claim", "claims", "user", "users", "token", "jwt"}
+
+// checkPlaceholders refuses what looks like a placeholder for the client and is none, such as {claims.team}. It cannot know all of
+// Caddy's: map defines some.
+func checkPlaceholders(text string) error {
+	for _, name := range directive.Placeholders(text) {
+		first, _, dotted := strings.Cut(strings.ToLower(name), ".")
+		if slices.Contains(nearPlaceholders, first) && (dotted || first == "claim" || first == "claims") && !access.IsPlaceholder(name) {
+			return fmt.Errorf("there is no placeholder {%s}: use {user} or {claim.NAME}", name)
+		}
+	}
+	return nil
+}
+
+// checkUser refuses a user that is the same for every client, as user X-User would be.
+func checkUser(text string) error {
+	if len(directive.Placeholders(text)) == 0 {
+		return fmt.Errorf("%q has no placeholder, so every client would be the same user: use one such as {http.request.header.X-User}", text)
+	}
+	if i := slices.IndexFunc(clientPlaceholders(text), func(name string) bool { return access.ClaimOf(name) != "" }); i >= 0 {
+		return errors.New("a claim names the client of a token already: use a placeholder of Caddy's, or user_claim in jwt")
+	}
+	return checkPlaceholders(text)
+}
+
+// checkTexts checks the texts whose placeholders are replaced for each client.
+func (h *Handler) checkTexts() error {
+	check := func(text string) error { return cmp.Or(checkPlaceholders(text), directive.CheckResolved(text)) }
+	if err := cmp.Or(checkUser(h.User), directive.CheckResolved(h.User)); err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	for name, text := range h.Metadata {
+		if err := check(text); err != nil {
+			return fmt.Errorf("metadata %s: %w", name, err)
+		}
+	}
+	for name, q := range h.Query {
+		for _, p := range q.Param {
+			if err := check(p.Bind); err != nil {
+				return fmt.Errorf("query %s: bind %s: %w", name, p.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // expand replaces Caddy's placeholders by what the request at hand gives.

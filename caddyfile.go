@@ -12,10 +12,11 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("neuroquantum_ws", parseCaddyfile)
+	httpcaddyfile.RegisterDirective("neuroquantum_ws", originalpath.Handle(parseCaddyfile))
 	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws", httpcaddyfile.After, "encode")
 }
 
@@ -29,7 +30,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
-//	neuroquantum_ws [<matcher>] {
+//	neuroquantum_ws [<matcher>] [<hub>] {
 //		hub                      <name>
 //		max_connections          <number>
 //		max_connections_per_ip   <number>
@@ -124,8 +125,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // user:NAME and role:NAME. In a channel pattern {user} and {claim.NAME} may stand for whole segments.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if d.NextArg() {
-		return d.ArgErr()
+	if err := directive.OptionalArgs(d, 0, directive.Name(&h.Hub)); err != nil {
+		return err
 	}
 	var raw []caddyfile.Dispenser
 	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
@@ -172,9 +173,9 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 	}
 	switch name {
 	case "hub":
-		return true, directive.Args(d, directive.Text(&h.Hub))
+		return true, h.unmarshalHub(d)
 	case "user":
-		return true, directive.Args(d, directive.Text(&h.User))
+		return true, h.unmarshalUser(d)
 	case "rate_limit":
 		h.RateLimit = new(RateLimit)
 		return true, directive.OptionalArgs(d, 1, directive.Positive(&h.RateLimit.Rate), directive.Integer(&h.RateLimit.Burst))
@@ -209,6 +210,28 @@ func (h *Handler) option(d *caddyfile.Dispenser, name string) (bool, error) {
 		return true, h.unmarshalFeed(d)
 	}
 	return false, nil
+}
+
+// unmarshalHub reads the option hub. The directive's argument may have said it, but not otherwise.
+func (h *Handler) unmarshalHub(d *caddyfile.Dispenser) error {
+	before := h.Hub
+	if err := directive.Args(d, directive.Name(&h.Hub)); err != nil {
+		return err
+	}
+	if before != "" && before != h.Hub {
+		return d.Errf("hub %s: the directive itself names the hub %s", h.Hub, before)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalUser(d *caddyfile.Dispenser) error {
+	if err := directive.Args(d, directive.Text(&h.User)); err != nil {
+		return err
+	}
+	if err := checkUser(h.User); err != nil {
+		return d.Errf("user: %v", err)
+	}
+	return nil
 }
 
 // validated refuses, at its line, an option whose values do not go together; err is what reading it gave.
@@ -272,6 +295,9 @@ func (h *Handler) unmarshalMetadata(d *caddyfile.Dispenser) error {
 	}
 	if _, twice := h.Metadata[name]; twice {
 		return d.Errf("metadata %s is given twice", name)
+	}
+	if err := checkPlaceholders(value); err != nil {
+		return d.Errf("metadata %s: %v", name, err)
 	}
 	if h.Metadata == nil {
 		h.Metadata = make(map[string]string)

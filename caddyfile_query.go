@@ -59,6 +59,9 @@ func (q *Query) option(d *caddyfile.Dispenser, option string) (bool, error) {
 		if err := directive.Args(d, directive.Text(&p.Name), directive.Text(&p.Bind)); err != nil {
 			return true, err
 		}
+		if err := checkPlaceholders(p.Bind); err != nil {
+			return true, d.Errf("bind %s: %v", p.Name, err)
+		}
 		return true, q.addParam(d, p)
 	case "total":
 		return true, directive.Args(d, func(value string) string {

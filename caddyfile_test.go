@@ -136,11 +136,19 @@ var badCaddyfiles = []struct {
 	{"health 0.1 1.5", "health", 0},
 	{"health on", "health", 0},
 	{"origins", "origins", 0},
+	{"origins only", "origins only", 0},
+	{"origins only *", "origins only", 0},
+	{"origins https://a only", "origins only", 0},
 	{"origins app.example.com", "origins app.example.com", 0},
 	{"origins https://app.example.com/path", "origins", 0},
 	{"origins https://a.*.example.com", "origins", 0},
 	{"user", "user", 0},
 	{"user a b", "user", 0},
+	{"user X-User", "user X-User placeholder", 0},
+	{"user {claim.sub}", "user claim", 0},
+	{"user {jwt.sub}", "user {jwt.sub}", 0},
+	{"hub {env.HUB}", "hub {env.HUB} placeholders", 0},
+	{"metadata team {claims.team}", "metadata team {claims.team} {claim.NAME}", 0},
 	{"metadata version", "metadata", 0},
 	{"metadata v {a}\nmetadata v {b}", "metadata v twice", 0},
 
@@ -224,6 +232,7 @@ var badCaddyfiles = []struct {
 	{"channel a {\nallow shout anyone\n}", "allow shout", 1},
 	{"channel a {\nallow publish role:\n}", "allow role:", 1},
 	{"channel a {\nallow publish everyone\n}", "allow everyone", 1},
+	{"channel a {\nallow publish user:{env.BACKEND}\n}", "allow user:{env.BACKEND} placeholders", 1},
 	{"channel a {\nallow publish user:\n}", "allow user:", 1},
 	{"channel a {\nqueue 10 1KiB block\n}", "block history", 0},
 	{"channel a {\nretain 5\n}", "retain", 1},
@@ -252,6 +261,7 @@ var badCaddyfiles = []struct {
 	{"query q {\nwatch {\non table a b\n}\n}", "on", 2},
 	{"query q {\nwatch {\non file x\n}\n}", "on file", 2},
 	{"query q {\nwatch {\nkey id\non channel a*\n}\n}", "channel a*", 1},
+	{"query q {\nwatch {\nkey id\non channel a/{user}\n}\n}", "channel a/{user} placeholders", 1},
 	{"query q {\nwatch {\nevery soon\n}\n}", "every soon", 2},
 	{"query q {\nwatch {\nkey id\nevery 1ms\n}\n}", "every 10ms", 1},
 	{"query q {\nwatch {\nevery 1s\nevery 2s\n}\n}", "every twice", 2},
@@ -265,6 +275,10 @@ var badCaddyfiles = []struct {
 	{"query q {\nallow\n}", "allow", 1},
 	{"query q {\nallow role:\n}", "allow role:", 1},
 	{"query q {\nbind x\n}", "bind", 1},
+	{"query q {\nbind x {claims.team}\n}", "bind x {claims.team} {claim.NAME}", 1},
+	{"query q {\nbind x {user.name}\n}", "bind x {user.name} {user}", 1},
+	{"query q {\nbind x {Claim.team}\n}", "bind x {Claim.team}", 1},
+	{"jwt {\nkey a\nuser_claim {env.CLAIM}\n}", "user_claim braces", 0},
 	{"query q {\nparam x\n}", "param", 1},
 	{"query q {\nparam x string\n}", "x string", 1},
 	{"query q {\nparam 1x text\n}", "1x", 1},
@@ -300,6 +314,19 @@ var badCaddyfiles = []struct {
 
 // place is where an error says it is.
 var place = regexp.MustCompile(`Caddyfile:(\d+)\b`)
+
+// TestHubArgument: the hub is the directive's argument or its option; both must agree.
+func TestHubArgument(t *testing.T) {
+	for caddyfile, line := range map[string]string{
+		":0 {\nneuroquantum_ws /ws live {\nmax_streams 5\nhub main\n}\n}\n": "Caddyfile:4",
+		":0 {\nneuroquantum_ws /ws live main\n}\n":                          "Caddyfile:2",
+		":0 {\nneuroquantum_ws /ws \"\"\n}\n":                               "Caddyfile:2",
+	} {
+		if _, err := adapt(caddyfile); err == nil || !strings.Contains(err.Error(), line) {
+			t.Errorf("%s: got %v, want an error at %s", caddyfile, err, line)
+		}
+	}
+}
 
 func TestBadCaddyfilesAreRefused(t *testing.T) {
 	for _, c := range badCaddyfiles {

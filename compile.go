@@ -12,6 +12,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
 	"github.com/neuroquantumdb/neuroquantum-ws/session"
@@ -24,6 +25,12 @@ func (h *Handler) compile(ctx caddy.Context) (*instance.Configuration, error) {
 	var c instance.Configuration
 	var err error
 	if c.Settings, err = h.settings(); err != nil {
+		return nil, err
+	}
+	if err := directive.CheckName(h.name); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	if err := h.checkTexts(); err != nil {
 		return nil, err
 	}
 	if h.origins, err = handshake.ParseOrigins(h.Origins); err != nil {

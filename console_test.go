@@ -187,7 +187,7 @@ func TestConsoleRefusesOtherSites(t *testing.T) {
 
 // TestConsoleSocket: the page's WebSocket is the hub's, for pages of the console's own origin alone, and under the hub's rules.
 func TestConsoleSocket(t *testing.T) {
-	s := serveSite(t, consoleSite+ws("hub default\norigins https://app.example.com\nmax_connections 2\nchannel open/** {\n"+anyone+"\n}\nchannel closed/** {\nallow subscribe role:operator\n}\n"))
+	s := serveSite(t, consoleSite+ws("hub default\norigins only https://app.example.com\nmax_connections 2\nchannel open/** {\n"+anyone+"\n}\nchannel closed/** {\nallow subscribe role:operator\n}\n"))
 	dial := func(query, origin string) (*wstest.Client, int) {
 		options := wstest.Options{}
 		if origin != "" {

@@ -26,7 +26,7 @@ func TestRequired(t *testing.T) {
 }
 
 func TestRequiredByMessage(t *testing.T) {
-	s := serve(t, withJWT("required message")+"auth_timeout 1h\nuser mallory\nsource demo sqlite "+demoDB(t)+
+	s := serve(t, withJWT("required message")+"auth_timeout 1h\nuser {http.request.host}\nsource demo sqlite "+demoDB(t)+
 		"\nquery q {\nsource demo\nsql \"select 1\"\nallow anyone\n}")
 	c := s.dial()
 	if c.Welcome.Has("user") {

@@ -68,7 +68,9 @@ func (j *JWT) validate() error {
 		return errors.New("jwt: required must be upgrade or message")
 	case j.Leeway < 0 || time.Duration(j.Leeway) > access.MaxLeeway:
 		return fmt.Errorf("jwt: leeway must be at most %s", access.MaxLeeway)
-	case strings.ContainsAny(j.Cookie, " \t;,=\""):
+	case strings.ContainsAny(j.UserClaim+j.RolesClaim, "{}"):
+		return errors.New("jwt: user_claim and roles_claim are names of claims, without braces")
+	case strings.ContainsAny(j.Cookie, " \t;,=\"{}"):
 		return errors.New("jwt: cookie: this cannot be the name of a cookie")
 	}
 	return nil
@@ -94,14 +96,22 @@ func (h *Handler) compileTokens(claims []string) (*access.Tokens, error) {
 	}
 	repl := caddy.NewReplacer()
 	o := access.TokenOptions{
-		Algorithms: j.Algorithms, Issuer: repl.ReplaceAll(j.Issuer, ""), UserClaim: j.UserClaim, RolesClaim: j.RolesClaim, Claims: claims,
+		Algorithms: j.Algorithms, UserClaim: j.UserClaim, RolesClaim: j.RolesClaim, Claims: claims,
 		Leeway: time.Duration(cmp.Or(j.Leeway, caddy.Duration(access.DefaultLeeway))),
 	}
-	for _, audience := range j.Audience {
-		o.Audience = append(o.Audience, repl.ReplaceAll(audience, ""))
+	var err error
+	if o.Issuer, err = repl.ReplaceOrErr(j.Issuer, true, true); err != nil {
+		return nil, fmt.Errorf("jwt: issuer: %w", err)
 	}
-	if j.Issuer != "" && o.Issuer == "" || slices.Contains(o.Audience, "") {
-		return nil, errors.New("jwt: issuer and audience must not be empty")
+	for _, given := range j.Audience {
+		audience, err := repl.ReplaceOrErr(given, true, true)
+		if err != nil {
+			return nil, fmt.Errorf("jwt: audience: %w", err)
+		}
+		if audience == "" {
+			return nil, errors.New("jwt: audience must not be empty")
+		}
+		o.Audience = append(o.Audience, audience)
 	}
 	if err := h.loadKeys(&o, repl); err != nil {
 		return nil, fmt.Errorf("jwt: %w", err)

@@ -85,8 +85,8 @@ type Handler struct {
 	Throttle *Throttle `json:"throttle,omitempty"`
 	// When a client that loses messages is closed.
 	Health *Health `json:"health,omitempty"`
-	// Origins of pages that may connect, such as https://app.example.com or https://*.example.com; * allows any. Default: pages of
-	// the host that is asked.
+	// Origins of pages that may connect beside those of the site's own, which is the scheme, host and port of the request. Such as
+	// https://app.example.com or https://*.example.com; * allows any. The word only before them excludes the site's own.
 	Origins []string `json:"origins,omitempty"`
 	// Where the user's name comes from. A client for whom it is empty is anonymous. Default: {http.auth.user.id}.
 	User string `json:"user,omitempty"`

@@ -404,6 +404,8 @@ func TestBadNotifyIsRefused(t *testing.T) {
 		"neuroquantum_ws_notify main {\nchannel a.*\ndata 1\n}":                       "a.*",
 		"neuroquantum_ws_notify main {\nchannel $sys.{nq.table}\ndata 1\n}":           "$",
 		"neuroquantum_ws_notify main {\nchannel `a.{`\ndata 1\n}":                     "brace",
+		"neuroquantum_ws_notify {env.HUB} {\nchannel a\ndata 1\n}":                    "{env.HUB} placeholders",
+		"neuroquantum_ws_notify main {\nchannel users.{claim.sub}\ndata 1\n}":         "claim.sub",
 		"neuroquantum_ws_notify main {\nchannel {nq.tabel}\ndata 1\n}":                "nq.tabel",
 		"neuroquantum_ws_notify main {\nchannel a\ndata `{\"a\":}`\n}":                "data",
 		"neuroquantum_ws_notify main {\nchannel a\ndata `{\"a\":{nq.table}}`\n}":      "nq.table quotes",
@@ -431,6 +433,7 @@ func TestBadNotifyIsRefused(t *testing.T) {
 	for _, options := range []string{
 		`{}`, `{"hub":"default","channel":"a"}`, `{"hub":"default","data":"1"}`, `{"hub":"default","channel":"a.*","data":"1"}`,
 		`{"hub":"default","channel":"a","data":"{"}`, `{"hub":"default","channel":"a","data":"1"}`, `{"hub":"default","channel":"a","data":"1","x":1}`,
+		`{"hub":"default","channel":"a","data":"\"{env.NQ_TEST_UNSET}\""}`,
 	} {
 		config := bytes.Replace(withHandler(t, s.address, options), []byte(`"handler":"neuroquantum_ws"`), []byte(`"handler":"neuroquantum_ws_notify"`), 1)
 		if err := caddy.Load(config, true); err == nil {

@@ -124,6 +124,18 @@ func TestBadJSONIsRefused(t *testing.T) {
 		`{"max_watches_total": -1}`,
 		`{"source": {"a": {"source": "postgres", "dsn": "host=/x", "publication": "` + strings.Repeat("a", 64) + `"}}}`,
 		`{"jwt": {}}`,
+		`{"user": "X-User"}`,
+		`{"user": "{env.NQ_TEST_UNSET}"}`,
+		`{"hub": "{env.HUB}"}`,
+		`{"metadata": {"team": "{claims.team}"}}`,
+		`{"metadata": {"team": "{env.NQ_TEST_UNSET}"}}`,
+		`{"query": {"q": {"source": "a", "sql": "select 1", "param": [{"name": "x", "type": "text", "bind": "{claims.team}"}]}}}`,
+		`{"jwt": {"key": "secret:0123456789abcdef0123456789abcdef", "issuer": "https://{env.NQ_TEST_UNSET}/realm"}}`,
+		`{"jwt": {"key": "secret:0123456789abcdef0123456789abcdef", "audience": ["{nonsense}"]}}`,
+		`{"source": {"a": {"source": "postgres", "dsn": "postgres://u:{env.NQ_TEST_UNSET}@h/d"}}}`,
+		`{"source": {"a": {"source": "postgres", "dsn": "host=/x", "set": [{"name": "app.tenant", "value": "{env.NQ_TEST_UNSET} {user}"}]}}}`,
+		`{"source": {"a": {"source": "http", "url": "http://a", "header": {"X-Key": ["{env.NQ_TEST_UNSET}"]}}}}`,
+		`{"source": {"a": {"source": "http", "url": "http://a", "header": {"X-Key": ["{env.NQ_TEST_UNSET} {user}"]}}}}`,
 		`{"max_conections": 1}`,
 	} {
 		t.Run(options, func(t *testing.T) {
@@ -131,6 +143,9 @@ func TestBadJSONIsRefused(t *testing.T) {
 			if err == nil {
 				_ = caddy.Stop()
 				t.Fatal("it is accepted")
+			}
+			if unset := "NQ_TEST_UNSET"; strings.Contains(options, unset) && !strings.Contains(err.Error(), unset) {
+				t.Errorf("the error does not name the variable: %v", err)
 			}
 		})
 	}

@@ -89,12 +89,13 @@ func TestOrigins(t *testing.T) {
 		{"", []string{"", same}, []string{"null", "https://elsewhere.example", "http://127.0.0.1:1", "nonsense", "http://"}},
 		{
 			"origins https://app.example.com https://*.example.org",
-			[]string{"", "https://app.example.com", "HTTPS://APP.EXAMPLE.COM", "https://a.example.org", "https://a.b.example.org"},
+			[]string{"", same, "https://app.example.com", "HTTPS://APP.EXAMPLE.COM", "https://a.example.org", "https://a.b.example.org"},
 			[]string{
-				same, "null", "http://app.example.com", "https://app.example.com:8443", "https://example.org", "https://aexample.org",
+				"null", "http://app.example.com", "https://app.example.com:8443", "https://example.org", "https://aexample.org",
 				"https://app.example.com.evil.example", "https://evil-app.example.com", "https://evil.example/.example.org",
 			},
 		},
+		{"origins only https://app.example.com", []string{"", "https://app.example.com"}, []string{same, "null"}},
 		{"origins *", []string{"", same, "null", "https://elsewhere.example"}, nil},
 	} {
 		t.Run(test.options, func(t *testing.T) {

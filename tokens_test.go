@@ -302,7 +302,7 @@ func TestCookiesNeedAnOriginThatIsNamed(t *testing.T) {
 		{"origins *", "null", ""},
 		{"origins *", "SAME", "ann"},
 		{"origins * https://app.example", "https://app.example", "ann"},
-		{"origins * https://app.example", "SAME", ""},
+		{"origins * https://app.example", "SAME", "ann"},
 		{"origins https://app.example", "https://app.example", "ann"},
 	} {
 		s := serve(t, test.options+"\n"+withJWT(""))

@@ -1,12 +1,14 @@
 package neuroquantumws
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
 	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
@@ -70,7 +72,8 @@ func (w *WatchOptions) check() error {
 			return errors.New("watch: each on must name one of table, channel and notify")
 		}
 		if on.Channel != "" {
-			if _, err := protocol.ParsePattern(on.Channel); err != nil {
+			_, err := protocol.ParsePattern(on.Channel)
+			if err := cmp.Or(err, directive.CheckName(on.Channel)); err != nil {
 				return fmt.Errorf("watch: on channel %s: %w", on.Channel, err)
 			}
 		}

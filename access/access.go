@@ -24,6 +24,8 @@ func ParseTerm(text string) (Term, error) {
 	switch {
 	case text == string(Anyone), text == string(Authenticated):
 		return Term(text), nil
+	case strings.Contains(text, "{") && strings.Contains(text, "}"):
+		return "", fmt.Errorf("%q: placeholders are not replaced in a term; a channel of a user's own is one with {user} in its pattern", text)
 	case strings.HasPrefix(text, userPrefix) && len(text) > len(userPrefix),
 		strings.HasPrefix(text, rolePrefix) && len(text) > len(rolePrefix):
 		return Term(text), nil

@@ -15,6 +15,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if a.Prefix == "" {
 		a.Prefix = PrefixOf(matchers["path"])
 	}
-	return h.NewRoute(matchers, a), nil
+	return originalpath.Routes(h, matchers, a), nil
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -72,13 +73,13 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	}
 func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.OptionalArgs(d, 0, directive.Text(&a.Hub)); err != nil {
+	if err := directive.OptionalArgs(d, 0, directive.Name(&a.Hub)); err != nil {
 		return err
 	}
 	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		switch name {
 		case "prefix":
-			if err := directive.Args(d, directive.Text(&a.Prefix)); err != nil {
+			if err := directive.Args(d, directive.Name(&a.Prefix)); err != nil {
 				return true, err
 			}
 			if _, err := ParsePrefix(a.Prefix); err != nil {
@@ -106,8 +107,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if a.directory, err = instance.AppOf(ctx); err != nil {
 		return err
 	}
-	a.directory.RequireHub("neuroquantum_ws_api", a.name)
-	return nil
+	return a.directory.RequireHub(ctx, "neuroquantum_ws_api", a.name)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

@@ -18,6 +18,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/directive"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 )
 
 func init() {
@@ -74,7 +75,7 @@ func parseConsole(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 			return nil, err
 		}
 	}
-	return h.NewRoute(matchers, c), nil
+	return originalpath.Routes(h, matchers, c), nil
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -84,14 +85,14 @@ func parseConsole(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	}
 func (c *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.OptionalArgs(d, 0, directive.Text(&c.Hub)); err != nil {
+	if err := directive.OptionalArgs(d, 0, directive.Name(&c.Hub)); err != nil {
 		return err
 	}
 	return directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
 		if name != "prefix" {
 			return false, nil
 		}
-		if err := directive.Args(d, directive.Text(&c.Prefix)); err != nil {
+		if err := directive.Args(d, directive.Name(&c.Prefix)); err != nil {
 			return true, err
 		}
 		if _, err := api.ParsePrefix(c.Prefix); err != nil {
@@ -113,8 +114,7 @@ func (c *Console) Provision(ctx caddy.Context) error {
 	if c.directory, err = instance.AppOf(ctx); err != nil {
 		return err
 	}
-	c.directory.RequireHub("neuroquantum_ws_console", c.name)
-	return nil
+	return c.directory.RequireHub(ctx, "neuroquantum_ws_console", c.name)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

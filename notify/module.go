@@ -17,12 +17,13 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/dml"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/originalpath"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 func init() {
 	caddy.RegisterModule(new(Notify))
-	httpcaddyfile.RegisterHandlerDirective("neuroquantum_ws_notify", parseNotify)
+	httpcaddyfile.RegisterDirective("neuroquantum_ws_notify", originalpath.Handle(parseNotify))
 	httpcaddyfile.RegisterDirectiveOrder("neuroquantum_ws_notify", httpcaddyfile.After, "encode")
 }
 
@@ -84,7 +85,7 @@ func parseNotify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	}
 func (n *Notify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
-	if err := directive.Args(d, directive.Text(&n.Hub)); err != nil {
+	if err := directive.Args(d, directive.Name(&n.Hub)); err != nil {
 		return err
 	}
 	err := directive.Options(d, func(d *caddyfile.Dispenser, name string) (bool, error) {
@@ -130,13 +131,17 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	if n.data, err = dataTemplate(n.Data); err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
+	for option, text := range map[string]string{"channel": n.Channel, "data": n.Data} {
+		if err := directive.CheckResolved(text); err != nil {
+			return fmt.Errorf("%s: %w", option, err)
+		}
+	}
 	app, err := instance.AppOf(ctx)
 	if err != nil {
 		return err
 	}
-	app.RequireHub("neuroquantum_ws_notify", n.Hub)
 	n.hub = func() publisher { return app.Hub(n.Hub) }
-	return nil
+	return app.RequireHub(ctx, "neuroquantum_ws_notify", n.Hub)
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

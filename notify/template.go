@@ -54,6 +54,9 @@ func newTemplate(text string, placeOf func(before string) place) (t template, er
 			}
 			t.statement = true
 		}
+		if strings.HasPrefix(p.name, "claim.") || strings.HasPrefix(p.name, "claims.") {
+			return t, fmt.Errorf("{%s} is not known here: there is no token, only the request", p.name)
+		}
 		t.parts = append(t.parts, p)
 		at = m[1]
 	}

@@ -84,6 +84,16 @@ func Text(to *string) Argument {
 	}
 }
 
+// Name takes a text that is used as it is: one that is empty or holds a placeholder is refused.
+func Name(to *string) Argument {
+	return func(value string) string {
+		if CheckName(value) != nil {
+			return "must not hold placeholders"
+		}
+		return Text(to)(value)
+	}
+}
+
 // OneOf takes one of these words.
 func OneOf[T ~string](to *T, words ...T) Argument {
 	return func(value string) string {

@@ -1,9 +1,11 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -13,7 +15,8 @@ import (
 // request without one is let through: it bears no credentials that its sender does not have.
 type Origins struct {
 	any  bool
-	list []origin // empty: pages of the same host
+	only bool // not the site's own origin
+	list []origin
 }
 
 // origin is scheme://host[:port], where the host may begin with *. for all its subdomains.
@@ -22,9 +25,19 @@ type origin struct {
 	subdomains   bool // host then begins with the dot
 }
 
-// ParseOrigins reads the origins of the configuration: scheme://host[:port], scheme://*.host[:port] or *.
+// onlyWord before the origins of the configuration excludes the site's own.
+const onlyWord = "only"
+
+// ParseOrigins reads the origins of the configuration, which are allowed beside the site's own: scheme://host[:port],
+// scheme://*.host[:port] or *. Where the word only comes first, the site's own is not allowed unless it is listed.
 func ParseOrigins(texts []string) (Origins, error) {
 	var o Origins
+	if len(texts) > 0 && texts[0] == onlyWord {
+		o.only = true
+		if texts = texts[1:]; len(texts) == 0 || slices.Contains(texts, "*") {
+			return o, errors.New("only: name the origins after it, without *")
+		}
+	}
 	for _, text := range texts {
 		if text == "*" {
 			o.any = true
@@ -51,8 +64,8 @@ func (o Origins) Allow(r *http.Request) bool {
 	return len(r.Header.Values("Origin")) == 0 || o.any || o.Trust(r)
 }
 
-// Trust tells whether the request names an origin that is allowed by name, or where none is named, the page's own host. `*` does not
-// count here: it lets pages connect, but not with cookies that they cannot know.
+// Trust reports whether the request names the site's own origin, or one that is allowed by name. `*` does not count here: it lets
+// pages connect, but not with cookies that they cannot know.
 func (o Origins) Trust(r *http.Request) bool {
 	given := r.Header.Values("Origin")
 	if len(given) != 1 {
@@ -64,9 +77,8 @@ func (o Origins) Trust(r *http.Request) bool {
 	}
 	scheme := strings.ToLower(u.Scheme)
 	host := withoutPort(strings.ToLower(u.Host), scheme)
-	if len(o.list) == 0 {
-		asked := schemeOf(r)
-		return scheme == asked && host == withoutPort(strings.ToLower(r.Host), asked)
+	if asked := schemeOf(r); !o.only && scheme == asked && host == withoutPort(strings.ToLower(r.Host), asked) {
+		return true
 	}
 	for _, entry := range o.list {
 		if entry.scheme != scheme {

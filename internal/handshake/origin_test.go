@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -70,6 +71,46 @@ func TestSameOrigin(t *testing.T) {
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
 		if got := (Origins{}).Allow(r); got != test.allowed {
 			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestOrigins: the site's own origin is allowed beside those that are listed, unless only comes first.
+func TestOrigins(t *testing.T) {
+	const own, listed, foreign, sub = "http://a.example", "https://app.example", "https://b.example", "https://x.b.example"
+	for _, test := range []struct {
+		origins        []string
+		allowed, trust []string
+	}{
+		{nil, []string{own}, []string{own}},
+		{[]string{listed}, []string{own, listed}, []string{own, listed}},
+		{[]string{"https://*.b.example"}, []string{own, sub}, []string{own, sub}},
+		{[]string{"*"}, []string{own, listed, foreign, sub}, []string{own}},
+		{[]string{"*", listed}, []string{own, listed, foreign, sub}, []string{own, listed}},
+		{[]string{"only", listed}, []string{listed}, []string{listed}},
+		{[]string{"only", listed, own}, []string{own, listed}, []string{own, listed}},
+	} {
+		o, err := ParseOrigins(test.origins)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, origin := range []string{own, listed, foreign, sub, "null"} {
+			r := httptest.NewRequest(http.MethodGet, "/ws", nil)
+			r.Host = "a.example"
+			r.Header.Set("Origin", origin)
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{}))
+			all := slices.Contains(test.origins, "*")
+			if got, want := o.Allow(r), all || slices.Contains(test.allowed, origin); got != want {
+				t.Errorf("%v: %s is allowed: %v", test.origins, origin, got)
+			}
+			if got, want := o.Trust(r), slices.Contains(test.trust, origin); got != want {
+				t.Errorf("%v: %s is trusted: %v", test.origins, origin, got)
+			}
+		}
+	}
+	for _, bad := range [][]string{{"only"}, {"only", "*"}, {listed, "only"}, {"only", "only"}} {
+		if _, err := ParseOrigins(bad); err == nil {
+			t.Errorf("%v is accepted", bad)
 		}
 	}
 }

@@ -2,12 +2,16 @@ package instance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func init() { caddy.RegisterModule(new(App)) }
@@ -74,16 +78,73 @@ func AppOf(ctx caddy.Context) (*App, error) {
 	return app.(*App), nil
 }
 
-// RequireHub notes that a directive needs a hub of this configuration.
-func (d *App) RequireHub(directive, hub string) {
-	d.references = append(d.references, reference{directive, hub})
+// RequireHub notes that a directive needs a hub of this configuration. It returns an error if the configuration, part of which may not
+// be provisioned yet, has no handler of that hub.
+func (d *App) RequireHub(ctx caddy.Context, directive, hub string) error {
+	one := reference{directive, hub}
+	d.references = append(d.references, one)
+	if d.hubs[hub] != nil || configures(ctx, hub) {
+		return nil
+	}
+	return one.missing()
+}
+
+func (r reference) missing() error {
+	return fmt.Errorf("%s: no neuroquantum_ws of this configuration has the hub %q", r.directive, r.hub)
+}
+
+// configures reports whether the routes of Caddy's http app that are still to be provisioned have a handler of a hub. It reports true
+// where it cannot know.
+func configures(ctx caddy.Context, hub string) bool {
+	app, err := ctx.AppIfConfigured("http")
+	sites, ok := app.(*caddyhttp.App)
+	if err != nil || !ok {
+		return true
+	}
+	for _, server := range sites.Servers {
+		routes := slices.Clone(server.Routes)
+		if server.Errors != nil {
+			routes = append(routes, server.Errors.Routes...)
+		}
+		for _, route := range server.NamedRoutes {
+			routes = append(routes, *route)
+		}
+		for _, route := range routes {
+			if slices.ContainsFunc(route.HandlersRaw, func(raw json.RawMessage) bool { return holdsHub(raw, hub) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holdsHub reports whether a handler's JSON is that of a hub, or holds one.
+func holdsHub(raw json.RawMessage, hub string) bool {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		return slices.ContainsFunc(list, func(item json.RawMessage) bool { return holdsHub(item, hub) })
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return false
+	}
+	var handler struct{ Handler, Hub string }
+	if json.Unmarshal(raw, &handler) == nil && handler.Handler == "neuroquantum_ws" {
+		return cmp.Or(handler.Hub, DefaultHub) == hub
+	}
+	for _, member := range members {
+		if holdsHub(member, hub) {
+			return true
+		}
+	}
+	return false
 }
 
 // Start implements caddy.App. A configuration that names a hub which it does not have fails to start. Shared brokers are connected.
 func (d *App) Start() error {
 	for _, w := range d.references {
 		if d.hubs[w.hub] == nil {
-			return fmt.Errorf("%s: no neuroquantum_ws of this configuration has the hub %q", w.directive, w.hub)
+			return w.missing()
 		}
 	}
 	return d.openHubs()

@@ -49,12 +49,29 @@ func Main(m *testing.M) {
 type Site struct {
 	Address string // 127.0.0.1:port
 	t       testing.TB
+	whole   func(address string) string // nil: Start's
 }
 
 // Start starts a Caddy whose site has these directives; it stops with the test.
 func Start(t testing.TB, directives string) *Site {
 	t.Helper()
 	s := &Site{t: t}
+	s.start(directives)
+	return s
+}
+
+// StartWhole starts a Caddy with all that follows the global options of a Caddyfile: snippets, named routes, and sites, among which
+// one must be http://ADDRESS. whole returns it for an address.
+func StartWhole(t testing.TB, whole func(address string) string) *Site {
+	t.Helper()
+	s := &Site{t: t, whole: whole}
+	s.start("")
+	return s
+}
+
+func (s *Site) start(directives string) {
+	t := s.t
+	t.Helper()
 	Explain(t)
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
@@ -65,7 +82,7 @@ func Start(t testing.TB, directives string) *Site {
 		s.Address = freeAddress(t)
 		err := s.load(directives)
 		if err == nil {
-			return s
+			return
 		}
 		// Another process may have taken the port meanwhile. Caddy does not wrap the error.
 		if try == 3 || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
@@ -86,20 +103,21 @@ func (s *Site) Reload(directives string) {
 }
 
 func (s *Site) load(directives string) error {
-	text := fmt.Sprintf(`{
+	sites := fmt.Sprintf("http://%s {\n\t%s\n}\n", s.Address, directives)
+	if s.whole != nil {
+		sites = s.whole(s.Address)
+	}
+	text := `{
 	admin off
 	persist_config off
 	auto_https off
+	default_bind 127.0.0.1
 	grace_period 1s
 	log {
 		output newest
 	}
 }
-http://%s {
-	bind 127.0.0.1
-	%s
-}
-`, s.Address, directives)
+` + sites
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return err

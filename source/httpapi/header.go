@@ -29,7 +29,7 @@ func compileHeader(configured http.Header, repl *caddy.Replacer) ([]header, erro
 		for _, value := range values {
 			h := header{http.CanonicalHeaderKey(name), strings.Split(value, userPlaceholder)}
 			for i, part := range h.parts {
-				text, err := repl.ReplaceOrErr(part, len(h.parts) == 1, true)
+				text, err := repl.ReplaceOrErr(part, true, true)
 				if err != nil {
 					return nil, fmt.Errorf("header %s: %w", name, err)
 				}

@@ -182,7 +182,7 @@ func (s *Source) compileSettings() error {
 	for _, set := range s.Set {
 		parts := strings.Split(set.Value, "{user}")
 		for i, part := range parts {
-			text, err := replacer.ReplaceOrErr(part, false, true)
+			text, err := replacer.ReplaceOrErr(part, true, true)
 			if err != nil {
 				return fmt.Errorf("set %s: %w", set.Name, err)
 			}
