@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
+
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the directives of the examples
 
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/sitetest"
@@ -74,7 +76,7 @@ func run(t *testing.T, program string, args ...string) string {
 // post sends an empty POST and returns the answer's cookie and body.
 func post(t *testing.T, url string, change func(r *http.Request)) (status int, cookie, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wstest.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), wait.Limit)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
 	if err != nil {

@@ -59,7 +59,9 @@ func CheckUpgrade(w http.ResponseWriter, r *http.Request) bool {
 // version is the only version of the WebSocket protocol.
 const version = "13"
 
-func isVersion(values []string) bool { return len(values) == 1 && strings.TrimSpace(values[0]) == version }
+func isVersion(values []string) bool {
+	return len(values) == 1 && strings.TrimSpace(values[0]) == version
+}
 
 func isKey(values []string) bool {
 	if len(values) != 1 {
