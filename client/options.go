@@ -15,7 +15,7 @@ type Options struct {
 	// Token is a token that the client shows. Where the server no longer takes it the client ends. Default: none.
 	Token string
 	// TokenFunc gives the token in place of Token. It is called before the first connection, in good time before the token expires (by
-	// the `exp` of a JSON web token, or by what the server says), and after the server has refused one. Its error counts as a failed
+	// the `exp` of a JSON web token, or by what the server says), and after the server has refused one, as often as that happens: with back-off. Its error counts as a failed
 	// attempt to connect, and is tried again. It is called by one goroutine at a time; its context ends with the Client. Default: none.
 	TokenFunc func(ctx context.Context) (string, error)
 	// TokenInSubprotocol shows the token as a subprotocol, as browsers do, in place of the header Authorization: for proxies that do not

@@ -286,15 +286,41 @@ func TestToken(t *testing.T) {
 		f.accept(y).close(4001, "")
 		y = f.next()
 		shown(y, "token-4")
-		for n := range 3 { // it is not taken, nor is any other
+		for n := range 10 { // it is not taken, nor is any other for a while, such as after a change of keys
 			y.refuse(http.StatusUnauthorized)
-			if n < 2 {
-				y = f.next()
-				shown(y, fmt.Sprint("token-", 5+n))
-			}
+			y = f.next()
+			shown(y, fmt.Sprint("token-", 5+n))
 		}
-		<-c.Done()
-		f.none()
+		l := f.accept(y)
+		l.send(`{"type":"reconnect","after_ms":1000,"reason":"disconnected by an operator"}`)
+		l.close(4100, "") // which may have made it void
+		y = f.next()
+		shown(y, "token-15")
+		y.refuse(http.StatusServiceUnavailable)
+	})
+}
+
+// TestBadTokens: what no header can carry is refused where it comes from, and never sent.
+func TestBadTokens(t *testing.T) {
+	for _, token := range []string{"a\n", " a", "a b", "a\x00", "ü", "a\xff"} {
+		if _, err := client.New("ws://x/ws", client.Options{Token: token}); err == nil {
+			t.Errorf("%q is accepted", token)
+		}
+	}
+	bubble(t, func(t *testing.T, f *fake) {
+		n := 0
+		c := f.client(client.Options{TokenFunc: func(context.Context) (string, error) {
+			if n++; n == 1 {
+				return "a\n", nil
+			}
+			return "a", nil
+		}})
+		defer c.Close()
+		y := f.next()
+		if got := y.request.Header.Get("Authorization"); got != "Bearer a" || n != 2 {
+			t.Errorf("got %q after %d", got, n)
+		}
+		y.refuse(http.StatusServiceUnavailable)
 	})
 }
 

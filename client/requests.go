@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// Requests that come faster than the site's rate are held back, and sent again where the server has refused one for it: no call returns
+// RATE_LIMITED.
+
 // ask asks over whatever connection there is, again where one is lost before the answer.
 func (c *Client) ask(ctx context.Context, r request) (*message, error) {
 	for {

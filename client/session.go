@@ -227,10 +227,11 @@ func (s *session) ask(ctx context.Context, r *request) (*message, error) {
 }
 
 func (s *session) askOnce(ctx context.Context, r *request) (*message, error) {
-	if err := s.pace.begin(ctx, s.ended); err != nil {
+	turn, err := s.pace.begin(ctx, s.ended)
+	if err != nil {
 		return nil, err
 	}
-	defer s.pace.end()
+	defer turn.end()
 	if err := s.out.wait(ctx, s.ended); err != nil {
 		return nil, err
 	}
@@ -240,7 +241,7 @@ func (s *session) askOnce(ctx context.Context, r *request) (*message, error) {
 		s.c.mu.Unlock()
 		return nil, errUnsent
 	}
-	err := s.postLocked(r, func(m *message) bool { answers <- m; return true })
+	err = s.postLocked(r, func(m *message) bool { answers <- m; return true })
 	s.c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -262,7 +263,7 @@ func (s *session) askOnce(ctx context.Context, r *request) (*message, error) {
 	}
 	if m.Type == "error" {
 		if m.Code == protocol.RateLimited {
-			s.pace.limited(m.err().RetryAfter)
+			turn.limited(m.err().RetryAfter)
 		}
 		return nil, s.refusal(ctx, m.err())
 	}
