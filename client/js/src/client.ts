@@ -1,3 +1,4 @@
+import { callable, check, duration, limits, object, position, text, whole } from './check.js';
 import { Connection, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
@@ -11,13 +12,16 @@ import { Streams } from './stream.js';
 import { Gap, Member, Message, SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { Watch, WatchOptions } from './watch.js';
-import { fields } from './wire.js';
+import { fields, known, Wire } from './wire.js';
 
 /** Options of `publish`. */
 export interface PublishOptions extends RequestOptions {
   /** 1 to 128 characters; the server publishes what comes with the same key once in 2 minutes. Default: a random one. */
   key?: string;
-  /** false: do not wait for the server, and do not send again what a lost connection may have swallowed. Default: true. */
+  /**
+   * false: do not wait for the server, and do not send again what a lost connection may have swallowed. Such a publish never rejects: what
+   * fails is an `error` event of the client. Default: true.
+   */
   ack?: boolean;
 }
 
@@ -60,7 +64,10 @@ export type ClientEvents = {
   welcome: (welcome: Welcome) => void;
   /** Something may be missing; also told to the subscription that is meant. */
   gap: (gap: Gap, subscription?: Subscription) => void;
-  /** What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`. */
+  /**
+   * What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`, messages that
+   * are not of the protocol, and subscriptions and watches that ended while nobody listened to them.
+   */
   error: (error: NeuroQuantumError) => void;
   /** A message of a type that this client does not know, such as one that the site's own code sends. */
   message: (message: Record<string, any>) => void;
@@ -81,18 +88,34 @@ export class Client extends Emitter<ClientEvents> {
   /** url: of the WebSocket; `http(s)` and, in browsers, a relative one will do. */
   constructor(url: string | URL, options: ClientOptions = {}) {
     super();
+    object(options, 'options');
+    const { timeout, maxPending, connectTimeout, heartbeat = {}, backoff = {}, WebSocket } = options;
+    duration(timeout, 'timeout');
+    duration(connectTimeout, 'connectTimeout');
+    duration(heartbeat.interval, 'heartbeat.interval');
+    duration(heartbeat.timeout, 'heartbeat.timeout');
+    duration(backoff.min, 'backoff.min');
+    duration(backoff.max, 'backoff.max');
+    whole(maxPending, 'maxPending');
+    callable(WebSocket, 'WebSocket');
+    const told = (error: NeuroQuantumError) => void this._emit('error', error);
+    const untold = (error: NeuroQuantumError) => {
+      if (this.state !== 'closed') told(error);
+    };
     this._credentials = new Credentials({ ...options });
-    this._connection = new Connection(String(url), options, this._credentials, {
+    this._connection = new Connection(address(url), options, this._credentials, {
       _state: (state, detail) => this._changed(state, detail),
       _opened: (welcome) => this._opened(welcome),
       _message: (message) => this._message(message),
       _down: () => this._down(),
-      _failed: (error) => this._emit('error', error),
+      _failed: told,
     });
-    this._requests = new Requests(this._connection, options.timeout ?? 30_000, options.maxPending ?? 1000);
-    this._renewal = new Renewal(this._credentials, this._requests, (error) => this._emit('error', error));
-    this._subscriptions = new Subscriptions(this._connection, this._requests, (gap, sub) => this._emit('gap', gap, sub));
-    this._streams = new Streams(this._connection, this._requests);
+    this._requests = new Requests(this._connection, timeout ?? 30_000, maxPending ?? 1000);
+    this._renewal = new Renewal(this._credentials, this._requests, told);
+    this._subscriptions = new Subscriptions(
+      this._connection, this._requests, (gap, sub) => void this._emit('gap', gap, sub), untold,
+    );
+    this._streams = new Streams(this._connection, this._requests, timeout ?? 30_000, untold);
   }
 
   get state(): State {
@@ -113,11 +136,14 @@ export class Client extends Emitter<ClientEvents> {
       else return;
       off();
     });
-    this._connection._connect();
-    if (this.state === 'open') {
-      off();
+    try {
+      this._connection._connect();
+      if (this.state !== 'open') return opened._promise;
       opened._resolve();
+    } catch (error) {
+      opened._reject(error);
     }
+    off();
     return opened._promise;
   }
 
@@ -139,8 +165,9 @@ export class Client extends Emitter<ClientEvents> {
     callback?: (message: Message<Data>) => void,
   ): Subscription<Data> {
     if (typeof options === 'function') [options, callback] = [{}, options];
+    object((options ??= {}), 'options');
+    const sub = new Subscription<Data>(channel, options, callback, this._subscriptions);
     this._start();
-    const sub = new Subscription<Data>(channel, options ?? {}, callback, this._subscriptions);
     this._subscriptions._add(sub);
     return sub;
   }
@@ -148,13 +175,14 @@ export class Client extends Emitter<ClientEvents> {
   /** Publishes data, any JSON value. What a lost connection may have swallowed is sent again, without being published twice. */
   async publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Published | undefined> {
     const { key = this._keys + this._published++, ack = true, ...limits } = options;
-    const message = { type: 'publish', channel, data: data === undefined ? null : data, key };
-    this._start();
-    if (!ack) {
-      this._sendOnce(message);
-      return undefined;
-    }
-    return fields(await this._requests._request(message, limits));
+    const published = this._ask({ type: 'publish', channel, data: data === undefined ? null : data, key }, limits, !ack);
+    if (ack) return fields(await published);
+    published.catch((error) => {
+      if (this.state === 'closed' || limits.signal?.aborted) return;
+      const { message } = error;
+      this._emit('error', error instanceof NeuroQuantumError ? error : new NeuroQuantumError('INVALID_MESSAGE', message, { cause: error }));
+    });
+    return undefined;
   }
 
   /** A part of what a channel keeps: the newest `limit` (100), oldest first, or the first so many behind `since`. */
@@ -162,6 +190,8 @@ export class Client extends Emitter<ClientEvents> {
     channel: string,
     { limit, since, ...limits }: { limit?: number; since?: Position } & RequestOptions = {},
   ): Promise<History<Data>> {
+    whole(limit, 'limit');
+    position(since);
     return fields(await this._ask({ type: 'history', channel, limit, since }, limits));
   }
 
@@ -178,24 +208,26 @@ export class Client extends Emitter<ClientEvents> {
 
   /** How far a query stream is. */
   async queryStatus(streamId: string, limits?: RequestOptions): Promise<QueryStatus> {
+    text(streamId, 'streamId');
     return fields(await this._ask({ type: 'query_status', stream_id: streamId }, limits));
   }
 
   /** Shows the server another token of the same user, or makes an anonymous client a user; later connections show it, too. */
   async authenticate(token: string, limits?: RequestOptions): Promise<{ user: string; expiresAt?: string }> {
+    text(token, 'token');
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
-    this._renewal._until(m.expires_at);
+    if (this.state === 'open') this._renewal._until(m.expires_at);
     return fields(m);
   }
 
   /** Runs a query of the site; its rows come as they are iterated over. */
   query<Row = Record<string, any>>(name: string, params: object = {}, options: QueryOptions = {}): Query<Row> {
-    const { batchSize, format, source, credits = 4, signal } = options;
-    const message = { type: 'stream_query', query: name, params, batch_size: batchSize, format, source };
-    if (!(credits >= 1)) throw new RangeError('credits: at least 1');
+    const { batchSize, format, source, credits = 4 } = options;
+    whole(credits, 'credits');
+    const message = runs('stream_query', name, params, options, { batch_size: batchSize, format, source });
     this._start();
-    return new Query<Row>(this._streams, message, credits, signal);
+    return new Query<Row>(this._streams, message, credits, options);
   }
 
   /** Keeps a copy of a query's result that stays true. */
@@ -204,8 +236,10 @@ export class Client extends Emitter<ClientEvents> {
     params: object = {},
     options: WatchOptions = {},
   ): Watch<Row> {
+    whole(options.buffer, 'buffer');
+    const message = runs('watch', name, params, options, { batch_size: options.batchSize });
     this._start();
-    return new Watch<Row>(this._streams, { type: 'watch', query: name, params, batch_size: options.batchSize }, options);
+    return new Watch<Row>(this._streams, message, options);
   }
 
   private _start(): void {
@@ -213,17 +247,12 @@ export class Client extends Emitter<ClientEvents> {
     this._connection._connect();
   }
 
-  private async _ask(message: Record<string, unknown>, limits?: RequestOptions): Promise<Record<string, any>> {
+  private async _ask(message: Wire, options: RequestOptions = {}, once = false): Promise<Wire> {
+    limits(options);
+    for (const name of ['channel', 'key']) if (name in message) text(message[name], name);
     this._start();
-    return this._requests._request(message, limits);
-  }
-
-  private _sendOnce(message: object): void {
-    const text = JSON.stringify(message);
-    if (this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
-    if (this._requests._full) throw new NeuroQuantumError('OVERFLOW', 'too many requests wait');
-    if (!this._connection._fits(text)) throw new NeuroQuantumError('TOO_LARGE', 'larger than the server takes');
-    this._requests._command(message, { _error: (m) => this._emit('error', fromWire(m)) });
+    if (once && this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
+    return this._requests._request(message, options, once);
   }
 
   private _opened(welcome: Welcome): void {
@@ -231,7 +260,7 @@ export class Client extends Emitter<ClientEvents> {
     this._subscriptions._opened(welcome.epoch, welcome.offset);
     this._streams._opened();
     this._requests._opened(welcome.epoch);
-    this._emit('welcome', welcome);
+    if (this.state === 'open') this._emit('welcome', welcome);
   }
 
   private _down(): void {
@@ -251,17 +280,42 @@ export class Client extends Emitter<ClientEvents> {
     this._emit('state', state, detail);
   }
 
-  private _message(m: Record<string, any>): void {
-    if (m.type === 'channel_message') this._subscriptions._message(m as Message);
+  private _message(m: Wire): void {
+    const { type } = m;
+    if (type === 'channel_message') this._subscriptions._message(m as Message);
+    else if (!known(type)) this._emit('message', m);
     else if (this._requests._answer(m)) return;
-    else if (m.type === 'gap') this._subscriptions._gap(fields(m));
-    else if (m.type === 'presence_join' || m.type === 'presence_leave') this._subscriptions._presence(m);
+    else if (type === 'gap') this._subscriptions._gap(fields(m));
+    else if (type === 'presence_join' || type === 'presence_leave') this._subscriptions._presence(m);
     else if (m.stream_id) this._streams._message(m);
-    else if (m.type === 'error') {
+    else if (type === 'error') {
       if (m.channel) this._subscriptions._ended(m);
       else this._emit('error', fromWire(m));
-    } else if (m.type !== 'pong') this._emit('message', m);
+    } else check(type === 'pong', type + ' in answer to nothing');
   }
+}
+
+/** The request of a query or watch. It is a copy: what the application does with `params` later does not count. */
+function runs(type: string, query: string, params: object, options: QueryOptions | WatchOptions, more: object): object {
+  text(query, 'name');
+  object(params, 'params');
+  object(options, 'options');
+  whole(options.batchSize, 'batchSize');
+  limits(options);
+  return JSON.parse(JSON.stringify({ type, query, params, ...more }));
+}
+
+function address(url: string | URL): URL {
+  let address: URL | undefined;
+  try {
+    address = new URL(url, (globalThis as any).location?.href);
+    address.protocol = address.protocol.replace(/^http/, 'ws');
+    address.hash = '';
+  } catch {
+    // told below
+  }
+  check(address && /^wss?:/.test(address.protocol), 'url must be one of a WebSocket');
+  return address;
 }
 
 function random(): Uint32Array {

@@ -1,7 +1,9 @@
+import { check } from './check.js';
 import { Credentials } from './credentials.js';
 import { NeuroQuantumError } from './errors.js';
 import { ClientOptions, WebSocketLike } from './options.js';
-import { fields, Wire } from './wire.js';
+import { longest } from './timer.js';
+import { fields, parse, Wire } from './wire.js';
 
 /**
  * - `idle`: not yet asked to connect.
@@ -64,13 +66,14 @@ export class Connection {
   private _openedAt = 0;
   private _heardAt = 0;
   private _comeBackAt?: number; // performance.now() at which the server wants the client back
+  private _calledBack = false; // the server said when to come back, and no connection has proved itself since
   private _retryOnOnline = false; // the waiting is not by the server's wish: the network's coming back ends it early
   private _outbox: string[] = [];
   private _timer?: ReturnType<typeof setTimeout>; // of the state: connecting's limit, open's heartbeat, waiting's end
   private _online = () => this._wake();
 
   constructor(
-    private _url: string,
+    private _url: URL,
     private _options: ClientOptions,
     private _credentials: Credentials,
     private _handler: Handler,
@@ -78,8 +81,10 @@ export class Connection {
 
   _connect(): void {
     if (this._state !== 'idle' && this._state !== 'closed') return;
+    check(this._options.WebSocket ?? globalThis.WebSocket, 'there is no WebSocket class here: set the option WebSocket');
     globalThis.addEventListener?.('online', this._online);
     this._attempts = 0;
+    this._calledBack = false;
     this._open();
   }
 
@@ -109,20 +114,27 @@ export class Connection {
 
   private _enter(state: State, detail: StateDetail = {}): void {
     const opened = this._state === 'open';
+    const { _generation: generation } = this;
     this._state = state;
     if (opened) this._handler._down();
-    this._handler._state(state, detail);
+    // Who was told of that may have closed the client, and opened it again.
+    if (this._state === state && this._generation === generation) this._handler._state(state, detail);
   }
 
   private _arm(delay: number, f: () => void): void {
     clearTimeout(this._timer);
-    this._timer = setTimeout(f, Math.min(delay, 2 ** 31 - 1));
+    this._timer = setTimeout(f, Math.min(delay, longest));
+  }
+
+  private _limit(reason: string): void {
+    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop(reason));
   }
 
   private async _open(): Promise<void> {
     const generation = ++this._generation;
-    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop('connecting took too long'));
+    this._limit('connecting took too long');
     this._enter('connecting');
+    if (generation !== this._generation) return;
     try {
       const { token, ticket } = await this._credentials._current();
       if (generation === this._generation) this._dial(token, ticket);
@@ -136,15 +148,14 @@ export class Connection {
   private _dial(token: string | null | undefined, ticket: string | undefined): void {
     let socket: WebSocketLike;
     try {
-      const url = new URL(this._url, (globalThis as any).location?.href);
-      url.protocol = url.protocol.replace(/^http/, 'ws');
+      const url = new URL(this._url);
       if (ticket) url.searchParams.set('ticket', ticket);
       const protocols = this._options.ndjson === false ? [protocol] : [ndjson, protocol];
       if (token) protocols.push('bearer.' + token);
       socket = new (this._options.WebSocket ?? WebSocket)(url.href, protocols);
     } catch (cause) {
-      // A URL or a token that cannot be one: trying again would not help.
-      this._close(new NeuroQuantumError('CLOSED', 'this URL or token cannot be used', { cause }));
+      // Trying again would not help.
+      this._close(new NeuroQuantumError('CLOSED', 'the WebSocket does not take this URL or token', { cause }));
       return;
     }
     this._socket = socket;
@@ -154,7 +165,16 @@ export class Connection {
       this._detach(false);
       this._ended(event.code, event.reason, cause);
     };
-    socket.onmessage = (event) => this._frame(String(event.data));
+    socket.onmessage = (event) => {
+      try {
+        this._frame(String(event.data));
+      } catch (cause) {
+        // What it said is lost: a new connection recovers it.
+        const words = 'the server sent something that is not of the protocol';
+        this._handler._failed(new NeuroQuantumError('PROTOCOL_ERROR', words, { cause }));
+        if (this._socket === socket) this._drop(words);
+      }
+    };
   }
 
   private _frame(text: string): void {
@@ -167,19 +187,17 @@ export class Connection {
   }
 
   private _message(line: string): void {
-    let message: Wire;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      // What it said is lost: a new connection recovers it.
-      this._drop('the server sent no JSON');
-      return;
-    }
-    if (message.type === 'welcome') this._welcomed(fields(message));
-    else if (message.type === 'reconnect') {
+    const message = parse(line);
+    const opened = this._state === 'open';
+    if (message.type === 'reconnect') {
       this._leaving = true;
       this._comeBackAt = performance.now() + message.after_ms;
-    } else this._handler._message(message);
+      this._limit('the server does not close'); // until then requests wait
+    } else {
+      check(opened !== (message.type === 'welcome'), message.type + ' out of its place');
+      if (opened) this._handler._message(message);
+      else this._welcomed(fields(message));
+    }
   }
 
   private _welcomed(welcome: Welcome): void {
@@ -189,8 +207,9 @@ export class Connection {
     this._openedAt = this._heardAt;
     this._watch();
     this._state = 'open';
+    const { _generation: generation } = this;
     this._handler._opened(welcome);
-    this._handler._state('open', {});
+    if (generation === this._generation) this._handler._state('open', {});
   }
 
   /** Asks a silent server for a sign of life. Its WebSocket Pings are not seen here. */
@@ -215,23 +234,27 @@ export class Connection {
   }
 
   private _flush(): void {
-    const socket = this._socket;
     const texts = this._outbox.splice(0);
-    if (!socket || this._state !== 'open') return;
-    if (socket.protocol !== ndjson) {
-      for (const text of texts) socket.send(text);
-      return;
+    if (!this._socket || this._state !== 'open') return;
+    try {
+      for (const frame of this._socket.protocol === ndjson ? this._frames(texts) : texts) this._socket?.send(frame);
+    } catch {
+      this._drop('the WebSocket cannot send');
     }
+  }
+
+  /** Joins messages to frames that are as large as the server takes. */
+  private *_frames(texts: string[]): Generator<string> {
     let frame = '';
     for (const text of texts) {
       const longer = frame && frame + '\n' + text;
       if (longer && this._fits(longer)) frame = longer;
       else {
-        if (frame) socket.send(frame);
+        if (frame) yield frame;
         frame = text;
       }
     }
-    if (frame) socket.send(frame);
+    yield frame;
   }
 
   /** Lets go of the socket: what it still says is not heard. */
@@ -253,21 +276,31 @@ export class Connection {
     const opened = this._state === 'open';
     const { _comeBackAt: comeBackAt } = this;
     this._comeBackAt = undefined;
-    if (opened && performance.now() - this._openedAt >= proven) this._attempts = 0;
+    if (opened && performance.now() - this._openedAt >= proven) {
+      this._attempts = 0;
+      this._calledBack = false;
+    }
     if (!opened || closeCode === 4001) this._credentials._invalidate();
 
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
-    if (final.has(closeCode) || refused || away) {
-      this._close(new NeuroQuantumError('CLOSED', reason || 'closed by the server', { closeCode }));
+    // A server refuses an expired token before there is a WebSocket that could say so.
+    const expired = !opened && this._credentials._expired;
+    if (final.has(closeCode) || refused || away || expired) {
+      const words = expired ? 'the token has expired' : reason || 'closed by the server';
+      this._close(new NeuroQuantumError('CLOSED', words, { closeCode: expired ? 4001 : closeCode, cause }));
       return;
     }
     const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });
-    const delay = comeBackAt === undefined ? this._backoff() : Math.max(0, comeBackAt - performance.now());
+    const asked = comeBackAt !== undefined;
+    // Who is called back again and again, at once, comes with back-off all the same.
+    const delay = Math.max(asked ? comeBackAt - performance.now() : 0, !asked || this._calledBack ? this._backoff() : 0);
+    this._calledBack ||= asked;
     this._arm(delay, () => this._open());
-    this._retryOnOnline = comeBackAt === undefined;
+    this._retryOnOnline = !asked;
+    const { _generation: generation } = this;
     this._enter('waiting', { delay, error });
-    if (!opened) this._handler._failed(error);
+    if (!opened && generation === this._generation) this._handler._failed(error);
   }
 
   private _backoff(): number {
@@ -278,6 +311,6 @@ export class Connection {
   /** The network is back, or another. */
   private _wake(): void {
     if (this._state === 'waiting' && this._retryOnOnline) this._open();
-    else if (this._state === 'open') this._probe();
+    else if (this._state === 'open' && !this._leaving) this._probe();
   }
 }

@@ -1,3 +1,4 @@
+import { callable, check, text } from './check.js';
 import { ClientOptions } from './options.js';
 
 /** A token that ends within so many milliseconds is not shown any more. */
@@ -8,7 +9,15 @@ export class Credentials {
   private _token?: string | null;
 
   constructor(private _options: ClientOptions) {
-    if (_options.token !== undefined && _options.ticket) throw new TypeError('give a token or a ticket, not both');
+    const { token, ticket } = _options;
+    check(token === undefined || !ticket, 'give a token or a ticket, not both');
+    callable(ticket, 'ticket');
+    if (token != null && typeof token !== 'string') callable(token, 'token');
+  }
+
+  /** Whether the token has expired, and no other can be had. */
+  get _expired(): boolean {
+    return !this._renewable && this._expiry()! <= Date.now();
   }
 
   /** Whether another one can be had. */
@@ -18,7 +27,11 @@ export class Credentials {
 
   /** What the next connection is to show. */
   async _current(): Promise<{ token?: string | null; ticket?: string }> {
-    if (this._options.ticket) return { ticket: await this._options.ticket() };
+    if (this._options.ticket) {
+      const ticket = await this._options.ticket();
+      text(ticket, 'a ticket');
+      return { ticket };
+    }
     const end = this._expiry();
     if (end !== undefined && end < Date.now() + tooOld) this._invalidate();
     this._token ??= await this._fetch();
@@ -28,7 +41,9 @@ export class Credentials {
   /** A new token; undefined where there is none to be had. */
   async _fetch(): Promise<string | null | undefined> {
     const { token } = this._options;
-    return typeof token === 'function' ? await token() : token;
+    const value = typeof token === 'function' ? await token() : token;
+    check(value == null || typeof value === 'string', 'a token must be a string');
+    return value;
   }
 
   _use(token: string): void {

@@ -2,11 +2,12 @@ import { Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { Requests } from './requests.js';
+import { longest, Timer } from './timer.js';
 
 /** Shows the server a new token before the one that it has expires. */
 export class Renewal {
   private _skew = 0; // how far the server's clock is ahead of this one's
-  private _timer?: ReturnType<typeof setTimeout>;
+  private _timer: Timer;
 
   constructor(
     private _credentials: Credentials,
@@ -38,8 +39,7 @@ export class Renewal {
   }
 
   private _schedule(delay: number, end: number): void {
-    const most = 2 ** 31 - 1; // of a timer
-    this._timer = setTimeout(() => (delay > most ? this._plan(end) : this._renew(end)), Math.min(delay, most));
+    this._timer = setTimeout(() => (delay > longest ? this._plan(end) : this._renew(end)), Math.min(delay, longest));
   }
 
   private async _renew(end: number): Promise<void> {
@@ -65,7 +65,7 @@ export class Renewal {
         },
         _error: (m) => {
           this._failed(fromWire(m));
-          this._schedule(m.retry_after_ms ?? 5000, end);
+          this._schedule(Math.max(1000, m.retry_after_ms ?? 5000), end);
         },
       },
     );

@@ -1,4 +1,5 @@
 import { Buffer } from './buffer.js';
+import { callable, check, position, text, whole } from './check.js';
 import { Deferred } from './deferred.js';
 import { Emitter, call } from './emitter.js';
 import { NeuroQuantumError } from './errors.js';
@@ -86,6 +87,10 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   _retried = false;
   /** @internal A message without offset came: what is missed of its channel cannot be had again. */
   _unnumbered = false;
+  /** @internal The hub began anew, and the server has not confirmed it since: something may be lost, whatever it says of the new hub. */
+  _epochLost = false;
+  /** @internal Withdraws its own `subscribe`, if that was not sent yet. */
+  _withdraw?: () => boolean;
   /** @internal */
   _ended = false;
   /** @internal */
@@ -95,6 +100,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
 
   private _buffered?: Buffer<Message<Data>>;
   private _error?: NeuroQuantumError; // what ended it
+  private _heard = false; // somebody waits for what may fail
   private _pendingGap?: Gap; // not yet told to who iterates
 
   /** @internal */
@@ -106,13 +112,20 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     private _set: { _remove(sub: Subscription): void; _position(sub: Subscription): Position | undefined },
   ) {
     super();
-    if (_options.since && _options.history !== undefined) throw new TypeError('give since or history, not both');
+    const { since, history, buffer } = _options;
+    text(channel, 'channel');
+    callable(_callback, 'callback');
+    position(since);
+    whole(history, 'history', 0);
+    whole(buffer, 'buffer');
+    check(!since || history === undefined, 'give since or history, not both');
     this._matches = matcher(channel);
     if (!_callback) this._buffer();
   }
 
   /** Resolves once the server has confirmed it for the first time; rejects if it refuses. */
   get ready(): Promise<void> {
+    this._heard = true;
     return this._confirmed._promise;
   }
 
@@ -128,6 +141,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
 
   /** The messages from the call of `subscribe` on where no callback was given, else from now on. Leaving the loop unsubscribes. */
   [Symbol.asyncIterator](): AsyncIterator<Message<Data>, undefined> {
+    this._heard = true;
     return this._buffer();
   }
 
@@ -144,15 +158,15 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     this._emit('gap', gap);
   }
 
-  /** @internal */
-  _end(error?: NeuroQuantumError): void {
-    if (this._ended) return;
+  /** @internal It reports whether the application hears of an error. */
+  _end(error?: NeuroQuantumError): boolean {
+    if (this._ended) return true;
     this._ended = true;
     this._error = error;
     this._set._remove(this);
     this._confirmed._reject(error ?? new NeuroQuantumError('CLOSED', 'unsubscribed', { channel: this.channel }));
     this._buffered?._end(error);
-    if (error) this._emit('error', error);
+    return !error || this._emit('error', error) || this._heard;
   }
 
   private _buffer(): Buffer<Message<Data>> {

@@ -3,7 +3,7 @@ import { fromWire, NeuroQuantumError } from './errors.js';
 import { Position } from './options.js';
 import { Requests } from './requests.js';
 import { Gap, Message, Subscription } from './subscription.js';
-import { fields } from './wire.js';
+import { fields, Wire } from './wire.js';
 
 /** How many names a `subscribe` may have. */
 const chunk = 128;
@@ -27,25 +27,28 @@ export class Subscriptions {
     private _connection: Connection,
     private _requests: Requests,
     private _tell: (gap: Gap, sub?: Subscription) => void,
+    private _untold: (error: NeuroQuantumError) => void, // called with the errors that nobody has heard of
   ) {}
 
   _add(sub: Subscription): void {
     const set = this._names.get(sub.channel) ?? new Set();
     this._names.set(sub.channel, set.add(sub));
     if (sub.channel.includes('*')) this._patterns.set(sub.channel, set);
-    if (this._connection._state === 'open') this._begin([sub]);
+    if (this._connection._state !== 'open') return;
+    const withdraw = this._begin([sub]);
+    if (set.size === 1) sub._withdraw = withdraw;
   }
 
   _remove(sub: Subscription): void {
     const set = this._names.get(sub.channel);
     if (!set?.delete(sub)) return;
     this._replaying.delete(sub);
-    const open = this._connection._state === 'open';
+    const withdrawn = sub._withdraw?.();
     if (!set.size) {
       this._names.delete(sub.channel);
       this._patterns.delete(sub.channel);
-      if (open) this._requests._command({ type: 'unsubscribe', channel: sub.channel });
-    } else if (open && sub._options.presence && !this._attended(sub.channel)) {
+      if (!withdrawn) this._requests._command({ type: 'unsubscribe', channel: sub.channel });
+    } else if (sub._options.presence && !this._attended(sub.channel)) {
       this._requests._command({ type: 'subscribe', channel: sub.channel });
     }
   }
@@ -65,7 +68,7 @@ export class Subscriptions {
       const { _startedAt, _at } = sub;
       if (!changed || (!_startedAt && _at === undefined)) continue;
       sub._at = 0; // all that the new hub keeps is news
-      if (!_startedAt || _startedAt.offset !== undefined) this._lost(sub, 'epoch_changed');
+      if (!_startedAt || _startedAt.offset !== undefined) this._epochLost(sub);
     }
     this._begin(subs);
   }
@@ -120,23 +123,31 @@ export class Subscriptions {
     }
   }
 
-  /** A subscription that the server has ended. */
-  _ended(message: Record<string, any>): void {
-    for (const sub of [...(this._names.get(message.channel) ?? [])]) if (sub._confirmedAt !== undefined) sub._end(fromWire(message));
+  /** The server has ended the subscriptions to a channel. */
+  _ended(message: Wire): void {
+    const error = fromWire(message);
+    const subs = [...(this._names.get(message.channel) ?? [])].filter((sub) => sub._confirmedAt !== undefined);
+    for (const sub of subs) this._refuse(sub, error);
+    if (!subs.length) this._untold(error);
+  }
+
+  private _refuse(sub: Subscription, error: NeuroQuantumError): void {
+    if (!sub._end(error)) this._untold(error);
   }
 
   private *_all(): Generator<Subscription> {
     for (const set of this._names.values()) yield* set;
   }
 
-  /** Subscribes for those that are new on this connection. */
-  private _begin(subs: Subscription[]): void {
+  /** Subscribes for those that are new on this connection. It returns a function that withdraws the last `subscribe` from the queue. */
+  private _begin(subs: Subscription[]): (() => boolean) | undefined {
     for (const sub of subs) {
       const { since } = sub._options;
       if (sub._at !== undefined || sub._startedAt || !since) continue;
       sub._at = since.epoch === this._epoch ? since.offset : 0;
-      if (since.epoch !== this._epoch) queueMicrotask(() => this._lost(sub, 'epoch_changed')); // once the caller can listen
+      if (since.epoch !== this._epoch) queueMicrotask(() => this._epochLost(sub)); // once the caller can listen
     }
+    let withdraw: (() => boolean) | undefined;
     const fresh = subs.filter((sub) => sub._at === undefined);
     const plain = fresh.filter((sub) => !sub._options.history);
     for (const group of [
@@ -144,16 +155,17 @@ export class Subscriptions {
       plain.filter((sub) => !this._attended(sub.channel)),
       plain.filter((sub) => this._attended(sub.channel)),
     ]) {
-      for (let i = 0; i < group.length; i += chunk) this._ask(group.slice(i, i + chunk));
+      for (let i = 0; i < group.length; i += chunk) withdraw = this._ask(group.slice(i, i + chunk));
     }
-    for (const sub of fresh) if (sub._options.history) this._ask([sub]);
+    for (const sub of fresh) if (sub._options.history) withdraw = this._ask([sub]);
+    return withdraw;
   }
 
   /**
    * Sends one `subscribe`. Those who had messages before are resumed by the place of the one that is furthest behind: what others have
-   * already is skipped, and order and once hold for all of them.
+   * already is skipped, and order and once hold for all of them. tries: how often the server has failed at it.
    */
-  private _ask(all: Subscription[]): void {
+  private _ask(all: Subscription[], tries = 0): (() => boolean) | undefined {
     const subs = all.filter((sub) => !sub._ended);
     if (!subs.length) return;
     const channels = new Set(subs.map((sub) => sub.channel));
@@ -170,17 +182,20 @@ export class Subscriptions {
       channels.delete(channel);
       return !channels.size;
     };
-    this._requests._command(message, {
+    const withdraw = this._requests._command(message, {
       _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
       _error: (m) => {
-        if (m.channel) return each(m.channel, (sub) => sub._end(fromWire(m)));
-        if (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL') {
-          this._requests._later(m.retry_after_ms ?? 1000, () => this._ask(subs));
-        } else for (const sub of subs) sub._end(fromWire(m));
+        const { code } = m;
+        if (m.channel) return each(m.channel, (sub) => this._refuse(sub, fromWire(m)));
+        if (code === 'HISTORY_UNAVAILABLE' || code === 'INTERNAL') {
+          const wait = Math.max(m.retry_after_ms ?? 1000, 2 ** Math.min(tries, 15));
+          this._requests._later(wait, () => this._ask(subs, tries + 1));
+        } else if (!halved(m, subs, (half) => this._ask(half))) for (const sub of subs) this._refuse(sub, fromWire(m));
         return true;
       },
     });
     if (_at !== undefined && attended.length) this._attend(attended);
+    return withdraw;
   }
 
   /** Asks for presence events of channels that are subscribed to already. */
@@ -190,8 +205,10 @@ export class Subscriptions {
       {
         _answer: () => false,
         _error: (m) => {
+          if (halved(m, channels, (half) => this._attend(half))) return;
           for (const sub of [...this._all()]) {
-            if (sub._options.presence && (m.channel ?? sub.channel) === sub.channel) sub._end(fromWire(m));
+            const { channel } = sub;
+            if (sub._options.presence && channels.includes(channel) && (m.channel ?? channel) === channel) this._refuse(sub, fromWire(m));
           }
         },
       },
@@ -199,12 +216,15 @@ export class Subscriptions {
   }
 
   private _confirm(sub: Subscription, m: Record<string, any>): void {
-    const { offset, recovered, replayed } = m;
+    const { offset, replayed } = m;
+    const { _epochLost: epochLost } = sub;
+    const recovered = m.recovered && !epochLost;
+    sub._epochLost = false;
     const again = sub._startedAt;
     sub._confirmedAt = offset ?? Math.max(this._maxOffset, this._welcomed);
     sub._replayLeft = NaN;
     // A place that the hub has never been at, such as one of another site: begin where the hub is.
-    if (recovered === false && sub._at! > offset) sub._at = offset;
+    if (m.recovered === false && sub._at! > offset) sub._at = offset;
     if (sub._at !== undefined && replayed) {
       sub._replayLeft = replayed;
       this._replaying.add(sub);
@@ -217,7 +237,7 @@ export class Subscriptions {
     if (again && sub._options.presence) this._lost(sub, 'connection', '$presence/' + sub.channel);
     if (recovered !== undefined) {
       sub._emit('recovered', { recovered, replayed });
-      if (!recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
+      if (!m.recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
       else if (sub._unnumbered) this._lost(sub, 'connection');
     }
     sub._confirmed._resolve();
@@ -253,9 +273,24 @@ export class Subscriptions {
     return [...(this._names.get(channel) ?? [])].some((sub) => sub._options.presence);
   }
 
+  private _epochLost(sub: Subscription): void {
+    sub._epochLost = true;
+    this._lost(sub, 'epoch_changed');
+  }
+
   private _lost(sub: Subscription, reason: string, channel = sub.channel): void {
+    if (sub._ended) return;
     const gap: Gap = { channel, reason, dropped: null, recoverable: false };
     sub._gap(gap);
     this._tell(gap, sub);
   }
+}
+
+/** Does something with each half of a list that was too long for the server; false where that is not what failed. */
+function halved<T>(error: Wire, list: T[], f: (half: T[]) => void): boolean {
+  const middle = list.length >> 1;
+  if (error.code !== 'TOO_LARGE' || !middle) return false;
+  f(list.slice(0, middle));
+  f(list.slice(middle));
+  return true;
 }

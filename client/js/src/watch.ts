@@ -1,4 +1,5 @@
 import { Buffer } from './buffer.js';
+import { check, text } from './check.js';
 import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { Progress, Started, Stream, Streams } from './stream.js';
@@ -12,6 +13,8 @@ export interface WatchOptions {
   batchSize?: number;
   /** How many changes may wait for an iteration; then one `reset` takes their place. Default: 1,000. */
   buffer?: number;
+  /** How long the watch may take to start, as that of a query. Default: the client's. */
+  timeout?: number;
   signal?: AbortSignal;
 }
 
@@ -57,6 +60,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _columns: string[];
   private _startedAs?: Started;
   private _revision = -1;
+  private _heard = false; // somebody waits for what may fail
   private _received = 0; // batches for which no credit was granted yet
   private _changes?: Buffer<Change<Row>>;
 
@@ -66,13 +70,16 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     private _ask: object,
     private _options: WatchOptions,
   ) {
-    super('unwatch', streams, _options.signal);
+    super('unwatch', streams, _options);
     this._columns = [_options.key ?? 'id'].flat();
+    check(this._columns.length, 'key must name a column');
+    for (const column of this._columns) text(column, 'key');
     this._begin();
   }
 
   /** Resolves once `rows` is complete for the first time. */
   get ready(): Promise<void> {
+    this._heard = true;
     return this._complete._promise;
   }
 
@@ -83,6 +90,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   /** The changes from now on. Leaving the loop ends the watch. */
   [Symbol.asyncIterator](): AsyncIterator<Change<Row>, undefined> {
+    this._heard = true;
     if (!this._changes) {
       const { buffer = 1000 } = this._options;
       this._changes = new Buffer<Change<Row>>(buffer, (items) => items.splice(0, Infinity, { op: 'reset' }), () => this.close());
@@ -110,7 +118,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   _message(m: Wire): void {
     switch (m.type) {
       case 'query_batch':
-        for (const row of m.rows) this._put(row);
+        for (const row of m.rows) if (!this._ended) this._put(row);
         if (++this._received < credits / 2) break;
         this._streams._credit(this, this._received);
         this._received = 0;
@@ -148,7 +156,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     this._lost();
     this._complete._reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
     this._changes?._end(error);
-    if (error instanceof NeuroQuantumError) this._emit('error', error);
+    if (error instanceof NeuroQuantumError && !this._emit('error', error) && !this._heard) this._streams._untold(error);
   }
 
   /** A whole result follows. */
@@ -164,11 +172,12 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   private _put(row: Row): void {
     const values = this._columns.map((column) => row[column]);
-    if (values.includes(undefined)) {
-      this._end(new NeuroQuantumError('INVALID_PARAMS', `the rows have no column ${this._columns.join(', ')}: set key`));
-      return;
-    }
-    this._copy.set(this._key(values.length > 1 ? values : values[0]), row);
+    const key = this._key(values.length > 1 ? values : values[0]);
+    const missing = values.includes(undefined);
+    if (missing || this._copy.has(key)) {
+      const words = missing ? 'the rows have no column' : 'several rows have the same';
+      this._end(new NeuroQuantumError('INVALID_PARAMS', `${words} ${this._columns.join(', ')}: set key`));
+    } else this._copy.set(key, row);
   }
 
   private _replace(revision: number): void {
@@ -183,16 +192,19 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _change(m: Wire): void {
     const key = this._key(m.key);
     const old = this._copy.get(key);
-    if (m.op === 'delete') this._copy.delete(key);
+    const { op } = m;
+    check(m.key !== undefined && (op === 'delete' || m.row), 'a change without key or row');
+    if (op === 'delete') this._copy.delete(key);
     else this._copy.set(key, m.row);
     if (!this._whole) return; // a part of the result that is on its way
     this._revision = m.revision;
-    const change = m.op === 'delete' ? { op: m.op, key: m.key, old } : { op: m.op, key: m.key, row: m.row, old };
+    const change = op === 'delete' ? { op, key: m.key, old } : { op, key: m.key, row: m.row, old };
     this._changes?._push(change);
     this._emit('change', change);
   }
 
   private _becomeLive(): void {
+    if (this._ended) return; // by who was told of a reset
     this.live = true;
     this._complete._resolve();
     this._emit('ready', this._startedAs!);
