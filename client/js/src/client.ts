@@ -1,4 +1,3 @@
-import { callable, check, duration, limits, object, position, text, whole } from './check.js';
 import { Connection, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
@@ -12,6 +11,7 @@ import { Streams } from './stream.js';
 import { Gap, Member, Message, SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { Watch, WatchOptions } from './watch.js';
+import { verify } from './verify.js';
 import { fields, known, Wire } from './wire.js';
 
 /** Options of `publish`. */
@@ -88,34 +88,22 @@ export class Client extends Emitter<ClientEvents> {
   /** url: of the WebSocket; `http(s)` and, in browsers, a relative one will do. */
   constructor(url: string | URL, options: ClientOptions = {}) {
     super();
-    object(options, 'options');
-    const { timeout, maxPending, connectTimeout, heartbeat = {}, backoff = {}, WebSocket } = options;
-    duration(timeout, 'timeout');
-    duration(connectTimeout, 'connectTimeout');
-    duration(heartbeat.interval, 'heartbeat.interval');
-    duration(heartbeat.timeout, 'heartbeat.timeout');
-    duration(backoff.min, 'backoff.min');
-    duration(backoff.max, 'backoff.max');
-    whole(maxPending, 'maxPending');
-    callable(WebSocket, 'WebSocket');
-    const told = (error: NeuroQuantumError) => void this._emit('error', error);
-    const untold = (error: NeuroQuantumError) => {
-      if (this.state !== 'closed') told(error);
-    };
+    const { timeout = 30_000, maxPending = 1000, heartbeat = {} } = options;
+    verify({ ...options.backoff, ...options });
+    verify(heartbeat);
+    const failed = (error: NeuroQuantumError) => this._failed(error);
     this._credentials = new Credentials({ ...options });
     this._connection = new Connection(address(url), options, this._credentials, {
       _state: (state, detail) => this._changed(state, detail),
       _opened: (welcome) => this._opened(welcome),
       _message: (message) => this._message(message),
       _down: () => this._down(),
-      _failed: told,
+      _failed: failed,
     });
-    this._requests = new Requests(this._connection, timeout ?? 30_000, maxPending ?? 1000);
-    this._renewal = new Renewal(this._credentials, this._requests, told);
-    this._subscriptions = new Subscriptions(
-      this._connection, this._requests, (gap, sub) => void this._emit('gap', gap, sub), untold,
-    );
-    this._streams = new Streams(this._connection, this._requests, timeout ?? 30_000, untold);
+    this._requests = new Requests(this._connection, timeout, maxPending);
+    this._renewal = new Renewal(this._credentials, this._requests, failed);
+    this._subscriptions = new Subscriptions(this._connection, this._requests, (gap, sub) => void this._emit('gap', gap, sub), failed);
+    this._streams = new Streams(this._connection, this._requests, timeout, failed);
   }
 
   get state(): State {
@@ -165,8 +153,8 @@ export class Client extends Emitter<ClientEvents> {
     callback?: (message: Message<Data>) => void,
   ): Subscription<Data> {
     if (typeof options === 'function') [options, callback] = [{}, options];
-    object((options ??= {}), 'options');
-    const sub = new Subscription<Data>(channel, options, callback, this._subscriptions);
+    verify({ ...options, channel, callback, options }, 'channel');
+    const sub = new Subscription<Data>(channel, options ?? {}, callback, this._subscriptions);
     this._start();
     this._subscriptions._add(sub);
     return sub;
@@ -178,9 +166,8 @@ export class Client extends Emitter<ClientEvents> {
     const published = this._ask({ type: 'publish', channel, data: data === undefined ? null : data, key }, limits, !ack);
     if (ack) return fields(await published);
     published.catch((error) => {
-      if (this.state === 'closed' || limits.signal?.aborted) return;
-      const { message } = error;
-      this._emit('error', error instanceof NeuroQuantumError ? error : new NeuroQuantumError('INVALID_MESSAGE', message, { cause: error }));
+      if (limits.signal?.aborted) return;
+      this._failed(error instanceof NeuroQuantumError ? error : new NeuroQuantumError('INVALID_MESSAGE', error.message, { cause: error }));
     });
     return undefined;
   }
@@ -190,8 +177,6 @@ export class Client extends Emitter<ClientEvents> {
     channel: string,
     { limit, since, ...limits }: { limit?: number; since?: Position } & RequestOptions = {},
   ): Promise<History<Data>> {
-    whole(limit, 'limit');
-    position(since);
     return fields(await this._ask({ type: 'history', channel, limit, since }, limits));
   }
 
@@ -208,13 +193,11 @@ export class Client extends Emitter<ClientEvents> {
 
   /** How far a query stream is. */
   async queryStatus(streamId: string, limits?: RequestOptions): Promise<QueryStatus> {
-    text(streamId, 'streamId');
     return fields(await this._ask({ type: 'query_status', stream_id: streamId }, limits));
   }
 
   /** Shows the server another token of the same user, or makes an anonymous client a user; later connections show it, too. */
   async authenticate(token: string, limits?: RequestOptions): Promise<{ user: string; expiresAt?: string }> {
-    text(token, 'token');
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
     if (this.state === 'open') this._renewal._until(m.expires_at);
@@ -224,10 +207,8 @@ export class Client extends Emitter<ClientEvents> {
   /** Runs a query of the site; its rows come as they are iterated over. */
   query<Row = Record<string, any>>(name: string, params: object = {}, options: QueryOptions = {}): Query<Row> {
     const { batchSize, format, source, credits = 4 } = options;
-    whole(credits, 'credits');
-    const message = runs('stream_query', name, params, options, { batch_size: batchSize, format, source });
-    this._start();
-    return new Query<Row>(this._streams, message, credits, options);
+    const message = { type: 'stream_query', query: name, params, batch_size: batchSize, format, source };
+    return new Query<Row>(this._streams, this._plain(message, options), credits, options);
   }
 
   /** Keeps a copy of a query's result that stays true. */
@@ -236,23 +217,32 @@ export class Client extends Emitter<ClientEvents> {
     params: object = {},
     options: WatchOptions = {},
   ): Watch<Row> {
-    whole(options.buffer, 'buffer');
-    const message = runs('watch', name, params, options, { batch_size: options.batchSize });
-    this._start();
-    return new Watch<Row>(this._streams, message, options);
+    const message = { type: 'watch', query: name, params, batch_size: options.batchSize };
+    return new Watch<Row>(this._streams, this._plain(message, options), options);
   }
 
   private _start(): void {
     if (this.state === 'closed') throw closed();
+    if (this._requests._crowded) throw new NeuroQuantumError('OVERFLOW', 'too many requests wait');
     this._connection._connect();
   }
 
+  /** The request of a query or watch. It is a copy: what the application does with `params` later does not count. */
+  private _plain(message: Wire, options: object): object {
+    verify({ ...message, ...options }, 'query');
+    this._start();
+    return JSON.parse(JSON.stringify(message));
+  }
+
   private async _ask(message: Wire, options: RequestOptions = {}, once = false): Promise<Wire> {
-    limits(options);
-    for (const name of ['channel', 'key']) if (name in message) text(message[name], name);
+    verify({ ...message, ...options }, 'channel' in message ? 'channel' : '');
     this._start();
     if (once && this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
     return this._requests._request(message, options, once);
+  }
+
+  private _failed(error: NeuroQuantumError): void {
+    if (this.state !== 'closed') this._emit('error', error);
   }
 
   private _opened(welcome: Welcome): void {
@@ -291,30 +281,15 @@ export class Client extends Emitter<ClientEvents> {
     else if (type === 'error') {
       if (m.channel) this._subscriptions._ended(m);
       else this._emit('error', fromWire(m));
-    } else check(type === 'pong', type + ' in answer to nothing');
+    } else if (type !== 'pong') throw new TypeError(type + ' answers nothing');
   }
-}
-
-/** The request of a query or watch. It is a copy: what the application does with `params` later does not count. */
-function runs(type: string, query: string, params: object, options: QueryOptions | WatchOptions, more: object): object {
-  text(query, 'name');
-  object(params, 'params');
-  object(options, 'options');
-  whole(options.batchSize, 'batchSize');
-  limits(options);
-  return JSON.parse(JSON.stringify({ type, query, params, ...more }));
 }
 
 function address(url: string | URL): URL {
-  let address: URL | undefined;
-  try {
-    address = new URL(url, (globalThis as any).location?.href);
-    address.protocol = address.protocol.replace(/^http/, 'ws');
-    address.hash = '';
-  } catch {
-    // told below
-  }
-  check(address && /^wss?:/.test(address.protocol), 'url must be one of a WebSocket');
+  const address = new URL(url, (globalThis as any).location?.href);
+  address.protocol = address.protocol.replace(/^http/, 'ws');
+  address.hash = '';
+  if (!/^wss?:/.test(address.protocol)) throw new TypeError('url must be one of a WebSocket');
   return address;
 }
 

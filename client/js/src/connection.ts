@@ -1,4 +1,3 @@
-import { check } from './check.js';
 import { Credentials } from './credentials.js';
 import { NeuroQuantumError } from './errors.js';
 import { ClientOptions, WebSocketLike } from './options.js';
@@ -66,7 +65,6 @@ export class Connection {
   private _openedAt = 0;
   private _heardAt = 0;
   private _comeBackAt?: number; // performance.now() at which the server wants the client back
-  private _calledBack = false; // the server said when to come back, and no connection has proved itself since
   private _retryOnOnline = false; // the waiting is not by the server's wish: the network's coming back ends it early
   private _outbox: string[] = [];
   private _timer?: ReturnType<typeof setTimeout>; // of the state: connecting's limit, open's heartbeat, waiting's end
@@ -81,10 +79,9 @@ export class Connection {
 
   _connect(): void {
     if (this._state !== 'idle' && this._state !== 'closed') return;
-    check(this._options.WebSocket ?? globalThis.WebSocket, 'there is no WebSocket class here: set the option WebSocket');
+    if (!(this._options.WebSocket ?? globalThis.WebSocket)) throw new TypeError('no WebSocket class: set the option WebSocket');
     globalThis.addEventListener?.('online', this._online);
     this._attempts = 0;
-    this._calledBack = false;
     this._open();
   }
 
@@ -114,11 +111,10 @@ export class Connection {
 
   private _enter(state: State, detail: StateDetail = {}): void {
     const opened = this._state === 'open';
-    const { _generation: generation } = this;
     this._state = state;
     if (opened) this._handler._down();
-    // Who was told of that may have closed the client, and opened it again.
-    if (this._state === state && this._generation === generation) this._handler._state(state, detail);
+    // Who was told of that may have closed the client.
+    if (this._state === state) this._handler._state(state, detail);
   }
 
   private _arm(delay: number, f: () => void): void {
@@ -134,7 +130,6 @@ export class Connection {
     const generation = ++this._generation;
     this._limit('connecting took too long');
     this._enter('connecting');
-    if (generation !== this._generation) return;
     try {
       const { token, ticket } = await this._credentials._current();
       if (generation === this._generation) this._dial(token, ticket);
@@ -170,9 +165,8 @@ export class Connection {
         this._frame(String(event.data));
       } catch (cause) {
         // What it said is lost: a new connection recovers it.
-        const words = 'the server sent something that is not of the protocol';
-        this._handler._failed(new NeuroQuantumError('PROTOCOL_ERROR', words, { cause }));
-        if (this._socket === socket) this._drop(words);
+        this._handler._failed(new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause, { cause }));
+        if (this._socket === socket) this._drop('not of the protocol');
       }
     };
   }
@@ -194,7 +188,7 @@ export class Connection {
       this._comeBackAt = performance.now() + message.after_ms;
       this._limit('the server does not close'); // until then requests wait
     } else {
-      check(opened !== (message.type === 'welcome'), message.type + ' out of its place');
+      if (opened === (message.type === 'welcome')) throw new TypeError(message.type + ' out of its place');
       if (opened) this._handler._message(message);
       else this._welcomed(fields(message));
     }
@@ -207,9 +201,8 @@ export class Connection {
     this._openedAt = this._heardAt;
     this._watch();
     this._state = 'open';
-    const { _generation: generation } = this;
     this._handler._opened(welcome);
-    if (generation === this._generation) this._handler._state('open', {});
+    if (this._state === 'open') this._handler._state('open', {});
   }
 
   /** Asks a silent server for a sign of life. Its WebSocket Pings are not seen here. */
@@ -276,31 +269,26 @@ export class Connection {
     const opened = this._state === 'open';
     const { _comeBackAt: comeBackAt } = this;
     this._comeBackAt = undefined;
-    if (opened && performance.now() - this._openedAt >= proven) {
-      this._attempts = 0;
-      this._calledBack = false;
-    }
+    if (opened && performance.now() - this._openedAt >= proven) this._attempts = 0;
     if (!opened || closeCode === 4001) this._credentials._invalidate();
 
+    // A server refuses an expired token before there is a WebSocket that could say so.
+    if (!opened && this._credentials._expired) [closeCode, reason] = [4001, 'the token has expired'];
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
-    // A server refuses an expired token before there is a WebSocket that could say so.
-    const expired = !opened && this._credentials._expired;
-    if (final.has(closeCode) || refused || away || expired) {
-      const words = expired ? 'the token has expired' : reason || 'closed by the server';
-      this._close(new NeuroQuantumError('CLOSED', words, { closeCode: expired ? 4001 : closeCode, cause }));
+    if (final.has(closeCode) || refused || away) {
+      this._close(new NeuroQuantumError('CLOSED', reason || 'closed by the server', { closeCode, cause }));
       return;
     }
     const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });
-    const asked = comeBackAt !== undefined;
-    // Who is called back again and again, at once, comes with back-off all the same.
-    const delay = Math.max(asked ? comeBackAt - performance.now() : 0, !asked || this._calledBack ? this._backoff() : 0);
-    this._calledBack ||= asked;
+    const first = !this._attempts;
+    let delay = this._backoff();
+    // Who is called back at once, again and again, waits all the same.
+    if (comeBackAt !== undefined) delay = Math.max(first ? 0 : delay, comeBackAt - performance.now());
     this._arm(delay, () => this._open());
-    this._retryOnOnline = !asked;
-    const { _generation: generation } = this;
+    this._retryOnOnline = comeBackAt === undefined;
     this._enter('waiting', { delay, error });
-    if (!opened && generation === this._generation) this._handler._failed(error);
+    if (!opened && this._state === 'waiting') this._handler._failed(error);
   }
 
   private _backoff(): number {

@@ -1,4 +1,3 @@
-import { callable, check, text } from './check.js';
 import { ClientOptions } from './options.js';
 
 /** A token that ends within so many milliseconds is not shown any more. */
@@ -9,10 +8,7 @@ export class Credentials {
   private _token?: string | null;
 
   constructor(private _options: ClientOptions) {
-    const { token, ticket } = _options;
-    check(token === undefined || !ticket, 'give a token or a ticket, not both');
-    callable(ticket, 'ticket');
-    if (token != null && typeof token !== 'string') callable(token, 'token');
+    if (_options.token !== undefined && _options.ticket) throw new TypeError('give a token or a ticket, not both');
   }
 
   /** Whether the token has expired, and no other can be had. */
@@ -27,11 +23,7 @@ export class Credentials {
 
   /** What the next connection is to show. */
   async _current(): Promise<{ token?: string | null; ticket?: string }> {
-    if (this._options.ticket) {
-      const ticket = await this._options.ticket();
-      text(ticket, 'a ticket');
-      return { ticket };
-    }
+    if (this._options.ticket) return { ticket: text(await this._options.ticket()) };
     const end = this._expiry();
     if (end !== undefined && end < Date.now() + tooOld) this._invalidate();
     this._token ??= await this._fetch();
@@ -41,9 +33,7 @@ export class Credentials {
   /** A new token; undefined where there is none to be had. */
   async _fetch(): Promise<string | null | undefined> {
     const { token } = this._options;
-    const value = typeof token === 'function' ? await token() : token;
-    check(value == null || typeof value === 'string', 'a token must be a string');
-    return value;
+    return typeof token === 'function' ? text((await token()) ?? '') : token;
   }
 
   _use(token: string): void {
@@ -66,4 +56,9 @@ export class Credentials {
       return undefined; // no token, or none that can be read
     }
   }
+}
+
+function text(value: string): string {
+  if (typeof value != 'string') throw new TypeError('it must be a string');
+  return value;
 }

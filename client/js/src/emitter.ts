@@ -1,4 +1,4 @@
-import { callable, check } from './check.js';
+import { verify } from './verify.js';
 
 /** Events with typed arguments. */
 export class Emitter<Events extends Record<string, (...args: any[]) => void>> {
@@ -9,8 +9,7 @@ export class Emitter<Events extends Record<string, (...args: any[]) => void>> {
 
   /** Calls the listener at each such event, until the function that it returns is called. */
   on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void {
-    check(listener, 'a listener is missing');
-    callable(listener, 'listener');
+    verify({ listener }, 'listener');
     const set = this._listeners.get(name) ?? new Set();
     this._listeners.set(name, set.add(listener));
     return () => void set.delete(listener);

@@ -1,4 +1,3 @@
-import { check } from './check.js';
 import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { RequestOptions } from './options.js';
@@ -78,7 +77,7 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
 
   /** The rows as the batches in which they come. */
   batches(): AsyncGenerator<Row[], void, undefined> {
-    check(!this._iterated, 'a query can be iterated over once');
+    if (this._iterated) throw new TypeError('a query can be iterated over once');
     this._iterated = true;
     return this._batches();
   }
@@ -130,10 +129,8 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
   /** @internal */
   _message(m: Wire): void {
     if (m.type === 'query_batch') {
-      const missing = m.batch_number !== this._last + 1;
-      if (missing || this._waiting.length >= this._credits) {
-        const words = missing ? 'a batch is missing' : 'the server sends more than it may';
-        this._end(new NeuroQuantumError('STREAM_ERROR', words, { streamId: m.stream_id }));
+      if (m.batch_number !== this._last + 1 || this._waiting.length >= this._credits) {
+        this._end(new NeuroQuantumError('STREAM_ERROR', 'a batch is missing, or was not asked for', fields(m)));
         return;
       }
       this._resuming = false;

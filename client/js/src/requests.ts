@@ -55,22 +55,28 @@ export class Requests {
   private _sent = new Map<number, Sending>(); // on this connection, and answers may come
   private _underWay = new Set<Sending>(); // of these, what the server may not have taken yet
   private _silent: number[] = []; // of these, the last silent ones
-  private _pace = new Pace(() => this._pump());
+  private _pace!: Pace;
+  private _numbers = 0; // of messages, as they are sent
+  private _slowed = 0; // the last number when the pace was last made slower
   private _timers = new Set<Timer>(); // of this connection
 
-  constructor(private _connection: Connection, private _timeout: number, private _max: number) {}
+  constructor(private _connection: Connection, private _timeout: number, private _max: number) {
+    this._down();
+  }
 
-  /** Sends a message on the connection at hand. It returns a function that withdraws it, and reports whether that was in time. */
-  _command(message: Wire, reply: Partial<Reply> = {}, silent = false): () => boolean {
-    const id = this._next++;
-    const sending: Sending = {
-      ...this._sending(id, message),
+  /** Whether so much waits that nothing new may begin. */
+  get _crowded(): boolean {
+    return this._queue.length >= 16 * this._max;
+  }
+
+  /** Sends a message on the connection at hand. silent: there is no answer but an error. */
+  _command(message: Wire, reply: Partial<Reply> = {}, silent = false): void {
+    this._enqueue({
+      ...this._sending(message),
       _silent: silent,
       _answer: (m) => reply._answer?.(m) ?? true,
       _error: (m) => reply._error?.(m) ?? true,
-    };
-    if (this._connection._state === 'open') this._enqueue(sending);
-    return () => this._withdraw(sending);
+    });
   }
 
   /** Does something after so many milliseconds, if the connection still is then. */
@@ -91,14 +97,13 @@ export class Requests {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       if (this._waiting.size >= this._max) return reject(new NeuroQuantumError('OVERFLOW', 'too many requests wait'));
-      const id = this._next++;
       const done = () => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', abort);
         this._forget(sending);
       };
       const sending: Sending = {
-        ...this._sending(id, message),
+        ...this._sending(message),
         _publish: message.type === 'publish',
         _once: once,
         _answer: (m) => (done(), resolve(m), true),
@@ -107,8 +112,8 @@ export class Requests {
       const abort = () => (done(), reject(signal!.reason));
       const timer = after(timeout, () => this._fail(sending, new NeuroQuantumError('TIMEOUT', 'no answer in time')));
       signal?.addEventListener('abort', abort);
-      this._waiting.set(id, sending);
-      if (this._connection._state === 'open') this._enqueue(sending);
+      this._waiting.set(sending._id, sending);
+      this._enqueue(sending);
     });
   }
 
@@ -125,7 +130,8 @@ export class Requests {
   _down(): void {
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
-    this._pace._reset();
+    this._pace?._stop();
+    this._pace = new Pace(() => this._pump());
     this._sent.clear();
     this._underWay.clear();
     this._silent = [];
@@ -147,7 +153,7 @@ export class Requests {
     const sending = this._sent.get(message.id);
     if (!sending) return message.id < this._next; // the answer to a request that was given up
     const failed = message.type === 'error';
-    if (!failed && message.type !== sending._answers) throw new TypeError(`${message.type} in answer to another type`);
+    if (!failed && message.type !== sending._answers) throw new TypeError(message.type + ' answers another type');
     // The server takes one after the other: it has taken all that was sent before.
     if (this._underWay.has(sending)) {
       for (const earlier of this._underWay) {
@@ -163,26 +169,22 @@ export class Requests {
     return true;
   }
 
-  private _sending(id: number, message: Wire) {
+  private _sending(message: Wire) {
     const { type } = message;
+    const id = this._next++;
     return { _id: id, _text: JSON.stringify({ ...message, id }), _answers: answers[type] ?? type, _turn: 0 };
   }
 
   private _enqueue(sending: Sending): void {
+    if (this._connection._state !== 'open') return;
     sending._turn = ++this._turns;
     this._queue.push(sending);
     this._pump();
   }
 
-  private _withdraw(sending: Sending): boolean {
-    const place = this._queue.indexOf(sending);
-    if (place >= 0) this._queue.splice(place, 1);
-    return place >= 0;
-  }
-
   private _forget(sending: Sending): void {
     this._waiting.delete(sending._id);
-    this._withdraw(sending);
+    this._queue = this._queue.filter((other) => other !== sending);
     this._sent.delete(sending._id);
     this._underWay.delete(sending);
     this._pump();
@@ -206,7 +208,7 @@ export class Requests {
       s._again = s._sentAt !== undefined;
       s._sentAt ??= performance.now();
       s._epoch ??= connection._welcome!.epoch;
-      s._number = this._pace._next();
+      s._number = ++this._numbers;
       this._sent.set(s._id, s);
       if (!s._silent) this._underWay.add(s);
       else if (this._silent.push(s._id) > window) this._sent.delete(this._silent.shift()!);
@@ -219,7 +221,10 @@ export class Requests {
     // Had it been sent before, it may have been carried out then.
     if (!sending._again) sending._sentAt = sending._epoch = undefined;
     this._sent.delete(sending._id);
-    if (code === 'RATE_LIMITED') this._pace._refused(sending._number!, wait);
+    if (code === 'RATE_LIMITED' && sending._number! > this._slowed) {
+      this._slowed = this._numbers;
+      this._pace._slow(wait);
+    }
     const place = this._queue.findIndex(({ _turn }) => _turn > sending._turn);
     this._queue.splice(place < 0 ? this._queue.length : place, 0, sending);
   }

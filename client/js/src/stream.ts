@@ -46,8 +46,6 @@ export abstract class Stream<Events extends Record<string, (...args: any[]) => v
   _failure: unknown;
   /** @internal Its time limit, while it waits for the answer to a request. */
   _timer: Timer;
-  /** @internal Withdraws the request that begins it, if that was not sent yet. */
-  _withdraw?: () => boolean;
 
   /** @internal The first is the type of message that ends it at the server. */
   constructor(
@@ -133,7 +131,6 @@ export class Streams {
   _remove(flow: Any, verb?: string): void {
     const id = this._flows.get(flow);
     flow._answered();
-    flow._withdraw?.();
     if (this._flows.delete(flow) && id && verb) this._requests._command({ type: verb, stream_id: id });
   }
 
@@ -172,7 +169,7 @@ export class Streams {
 
   private _begin(flow: Any): void {
     flow._await(this._timeout);
-    flow._withdraw = this._requests._command(flow._request(), {
+    this._requests._command(flow._request(), {
       _answer: (m) => {
         if (this._flows.has(flow)) {
           this._flows.set(flow, m.stream_id);

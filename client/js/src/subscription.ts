@@ -1,5 +1,4 @@
 import { Buffer } from './buffer.js';
-import { callable, check, position, text, whole } from './check.js';
 import { Deferred } from './deferred.js';
 import { Emitter, call } from './emitter.js';
 import { NeuroQuantumError } from './errors.js';
@@ -89,8 +88,6 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   _unnumbered = false;
   /** @internal The hub began anew, and the server has not confirmed it since: something may be lost, whatever it says of the new hub. */
   _epochLost = false;
-  /** @internal Withdraws its own `subscribe`, if that was not sent yet. */
-  _withdraw?: () => boolean;
   /** @internal */
   _ended = false;
   /** @internal */
@@ -112,13 +109,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     private _set: { _remove(sub: Subscription): void; _position(sub: Subscription): Position | undefined },
   ) {
     super();
-    const { since, history, buffer } = _options;
-    text(channel, 'channel');
-    callable(_callback, 'callback');
-    position(since);
-    whole(history, 'history', 0);
-    whole(buffer, 'buffer');
-    check(!since || history === undefined, 'give since or history, not both');
+    if (_options.since && _options.history !== undefined) throw new TypeError('give since or history, not both');
     this._matches = matcher(channel);
     if (!_callback) this._buffer();
   }

@@ -6,7 +6,7 @@ import { Gap, Message, Subscription } from './subscription.js';
 import { fields, Wire } from './wire.js';
 
 /** How many names a `subscribe` may have. */
-const chunk = 128;
+const most = 128;
 
 /**
  * All subscriptions of a client, what each has been handed over, and how they come back on a new connection.
@@ -34,20 +34,17 @@ export class Subscriptions {
     const set = this._names.get(sub.channel) ?? new Set();
     this._names.set(sub.channel, set.add(sub));
     if (sub.channel.includes('*')) this._patterns.set(sub.channel, set);
-    if (this._connection._state !== 'open') return;
-    const withdraw = this._begin([sub]);
-    if (set.size === 1) sub._withdraw = withdraw;
+    if (this._connection._state === 'open') this._begin([sub]);
   }
 
   _remove(sub: Subscription): void {
     const set = this._names.get(sub.channel);
     if (!set?.delete(sub)) return;
     this._replaying.delete(sub);
-    const withdrawn = sub._withdraw?.();
     if (!set.size) {
       this._names.delete(sub.channel);
       this._patterns.delete(sub.channel);
-      if (!withdrawn) this._requests._command({ type: 'unsubscribe', channel: sub.channel });
+      this._requests._command({ type: 'unsubscribe', channel: sub.channel });
     } else if (sub._options.presence && !this._attended(sub.channel)) {
       this._requests._command({ type: 'subscribe', channel: sub.channel });
     }
@@ -139,15 +136,17 @@ export class Subscriptions {
     for (const set of this._names.values()) yield* set;
   }
 
-  /** Subscribes for those that are new on this connection. It returns a function that withdraws the last `subscribe` from the queue. */
-  private _begin(subs: Subscription[]): (() => boolean) | undefined {
+  /** Subscribes for those that are new on this connection. */
+  private _begin(subs: Subscription[]): void {
+    // A long list of long names must fit into a message all the same.
+    const chunk = Math.min(most, (this._connection._welcome!.maxMessageBytes >> 9) || 1);
     for (const sub of subs) {
       const { since } = sub._options;
       if (sub._at !== undefined || sub._startedAt || !since) continue;
       sub._at = since.epoch === this._epoch ? since.offset : 0;
       if (since.epoch !== this._epoch) queueMicrotask(() => this._epochLost(sub)); // once the caller can listen
     }
-    let withdraw: (() => boolean) | undefined;
+
     const fresh = subs.filter((sub) => sub._at === undefined);
     const plain = fresh.filter((sub) => !sub._options.history);
     for (const group of [
@@ -155,17 +154,16 @@ export class Subscriptions {
       plain.filter((sub) => !this._attended(sub.channel)),
       plain.filter((sub) => this._attended(sub.channel)),
     ]) {
-      for (let i = 0; i < group.length; i += chunk) withdraw = this._ask(group.slice(i, i + chunk));
+      for (let i = 0; i < group.length; i += chunk) this._ask(group.slice(i, i + chunk));
     }
-    for (const sub of fresh) if (sub._options.history) withdraw = this._ask([sub]);
-    return withdraw;
+    for (const sub of fresh) if (sub._options.history) this._ask([sub]);
   }
 
   /**
    * Sends one `subscribe`. Those who had messages before are resumed by the place of the one that is furthest behind: what others have
    * already is skipped, and order and once hold for all of them. tries: how often the server has failed at it.
    */
-  private _ask(all: Subscription[], tries = 0): (() => boolean) | undefined {
+  private _ask(all: Subscription[], tries = 0): void {
     const subs = all.filter((sub) => !sub._ended);
     if (!subs.length) return;
     const channels = new Set(subs.map((sub) => sub.channel));
@@ -182,7 +180,7 @@ export class Subscriptions {
       channels.delete(channel);
       return !channels.size;
     };
-    const withdraw = this._requests._command(message, {
+    this._requests._command(message, {
       _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
       _error: (m) => {
         const { code } = m;
@@ -190,12 +188,11 @@ export class Subscriptions {
         if (code === 'HISTORY_UNAVAILABLE' || code === 'INTERNAL') {
           const wait = Math.max(m.retry_after_ms ?? 1000, 2 ** Math.min(tries, 15));
           this._requests._later(wait, () => this._ask(subs, tries + 1));
-        } else if (!halved(m, subs, (half) => this._ask(half))) for (const sub of subs) this._refuse(sub, fromWire(m));
+        } else for (const sub of subs) this._refuse(sub, fromWire(m));
         return true;
       },
     });
     if (_at !== undefined && attended.length) this._attend(attended);
-    return withdraw;
   }
 
   /** Asks for presence events of channels that are subscribed to already. */
@@ -205,7 +202,6 @@ export class Subscriptions {
       {
         _answer: () => false,
         _error: (m) => {
-          if (halved(m, channels, (half) => this._attend(half))) return;
           for (const sub of [...this._all()]) {
             const { channel } = sub;
             if (sub._options.presence && channels.includes(channel) && (m.channel ?? channel) === channel) this._refuse(sub, fromWire(m));
@@ -284,13 +280,4 @@ export class Subscriptions {
     sub._gap(gap);
     this._tell(gap, sub);
   }
-}
-
-/** Does something with each half of a list that was too long for the server; false where that is not what failed. */
-function halved<T>(error: Wire, list: T[], f: (half: T[]) => void): boolean {
-  const middle = list.length >> 1;
-  if (error.code !== 'TOO_LARGE' || !middle) return false;
-  f(list.slice(0, middle));
-  f(list.slice(middle));
-  return true;
 }

@@ -1,5 +1,4 @@
 import { Buffer } from './buffer.js';
-import { check, text } from './check.js';
 import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { Progress, Started, Stream, Streams } from './stream.js';
@@ -72,8 +71,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   ) {
     super('unwatch', streams, _options);
     this._columns = [_options.key ?? 'id'].flat();
-    check(this._columns.length, 'key must name a column');
-    for (const column of this._columns) text(column, 'key');
+    if (!this._columns[0] || this._columns.some((column) => typeof column != 'string')) throw new TypeError('key must name a column');
     this._begin();
   }
 
@@ -173,10 +171,9 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _put(row: Row): void {
     const values = this._columns.map((column) => row[column]);
     const key = this._key(values.length > 1 ? values : values[0]);
-    const missing = values.includes(undefined);
-    if (missing || this._copy.has(key)) {
-      const words = missing ? 'the rows have no column' : 'several rows have the same';
-      this._end(new NeuroQuantumError('INVALID_PARAMS', `${words} ${this._columns.join(', ')}: set key`));
+    if (values.includes(undefined) || this._copy.has(key)) {
+      const words = `the rows have no ${this._columns.join(', ')}, or several have the same: set key`;
+      this._end(new NeuroQuantumError('INVALID_PARAMS', words));
     } else this._copy.set(key, row);
   }
 
@@ -193,7 +190,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     const key = this._key(m.key);
     const old = this._copy.get(key);
     const { op } = m;
-    check(m.key !== undefined && (op === 'delete' || m.row), 'a change without key or row');
+    if (op !== 'delete' && !m.row) throw new TypeError('a change without row');
     if (op === 'delete') this._copy.delete(key);
     else this._copy.set(key, m.row);
     if (!this._whole) return; // a part of the result that is on its way
