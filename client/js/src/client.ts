@@ -1,4 +1,4 @@
-import { Connection, State, StateDetail, Welcome } from './connection.js';
+import { Connection, Handler, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
 import { Emitter } from './emitter.js';
@@ -74,7 +74,7 @@ export type ClientEvents = {
 };
 
 /** A client of neuroquantum_ws. It connects when first needed, comes back by itself, and tells what it could not make up for. */
-export class Client extends Emitter<ClientEvents> {
+export class Client extends Emitter<ClientEvents> implements Handler {
   // Keys of publishes: nobody can guess them, and so have a message taken for sent already.
   private _keys = Array.from(random(), (n) => n.toString(36)).join('') + '.';
   private _published = 0;
@@ -91,19 +91,12 @@ export class Client extends Emitter<ClientEvents> {
     const { timeout = 30_000, maxPending = 1000, heartbeat = {} } = options;
     verify({ ...options.backoff, ...options });
     verify(heartbeat);
-    const failed = (error: NeuroQuantumError) => this._failed(error);
     this._credentials = new Credentials({ ...options });
-    this._connection = new Connection(address(url), options, this._credentials, {
-      _state: (state, detail) => this._changed(state, detail),
-      _opened: (welcome) => this._opened(welcome),
-      _message: (message) => this._message(message),
-      _down: () => this._down(),
-      _failed: failed,
-    });
+    this._connection = new Connection(address(url), options, this._credentials, this);
     this._requests = new Requests(this._connection, timeout, maxPending);
-    this._renewal = new Renewal(this._credentials, this._requests, failed);
-    this._subscriptions = new Subscriptions(this._connection, this._requests, (gap, sub) => void this._emit('gap', gap, sub), failed);
-    this._streams = new Streams(this._connection, this._requests, timeout, failed);
+    this._renewal = new Renewal(this._credentials, this._requests, this);
+    this._subscriptions = new Subscriptions(this._connection, this._requests, this);
+    this._streams = new Streams(this._connection, this._requests, timeout, this);
   }
 
   get state(): State {
@@ -223,7 +216,6 @@ export class Client extends Emitter<ClientEvents> {
 
   private _start(): void {
     if (this.state === 'closed') throw closed();
-    if (this._requests._crowded) throw new NeuroQuantumError('OVERFLOW', 'too many requests wait');
     this._connection._connect();
   }
 
@@ -241,11 +233,18 @@ export class Client extends Emitter<ClientEvents> {
     return this._requests._request(message, options, once);
   }
 
-  private _failed(error: NeuroQuantumError): void {
+  /** @internal */
+  _failed(error: NeuroQuantumError): void {
     if (this.state !== 'closed') this._emit('error', error);
   }
 
-  private _opened(welcome: Welcome): void {
+  /** @internal */
+  _lost(gap: Gap, subscription?: Subscription): void {
+    this._emit('gap', gap, subscription);
+  }
+
+  /** @internal */
+  _opened(welcome: Welcome): void {
     this._renewal._opened(welcome);
     this._subscriptions._opened(welcome.epoch, welcome.offset);
     this._streams._opened();
@@ -253,14 +252,16 @@ export class Client extends Emitter<ClientEvents> {
     if (this.state === 'open') this._emit('welcome', welcome);
   }
 
-  private _down(): void {
+  /** @internal */
+  _down(): void {
     this._renewal._stop();
     this._requests._down();
     this._subscriptions._down();
     this._streams._down();
   }
 
-  private _changed(state: State, detail: StateDetail): void {
+  /** @internal */
+  _state(state: State, detail: StateDetail): void {
     if (state === 'closed') {
       const error = detail.error ?? closed();
       this._requests._close(error);
@@ -270,7 +271,8 @@ export class Client extends Emitter<ClientEvents> {
     this._emit('state', state, detail);
   }
 
-  private _message(m: Wire): void {
+  /** @internal */
+  _message(m: Wire): void {
     const { type } = m;
     if (type === 'channel_message') this._subscriptions._message(m as Message);
     else if (!known(type)) this._emit('message', m);

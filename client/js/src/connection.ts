@@ -229,11 +229,7 @@ export class Connection {
   private _flush(): void {
     const texts = this._outbox.splice(0);
     if (!this._socket || this._state !== 'open') return;
-    try {
-      for (const frame of this._socket.protocol === ndjson ? this._frames(texts) : texts) this._socket?.send(frame);
-    } catch {
-      this._drop('the WebSocket cannot send');
-    }
+    for (const frame of this._socket.protocol === ndjson ? this._frames(texts) : texts) this._socket.send(frame);
   }
 
   /** Joins messages to frames that are as large as the server takes. */

@@ -12,7 +12,7 @@ export class Renewal {
   constructor(
     private _credentials: Credentials,
     private _requests: Requests,
-    private _failed: (error: NeuroQuantumError) => void,
+    private _client: { _failed(error: NeuroQuantumError): void },
   ) {}
 
   _opened(welcome: Welcome): void {
@@ -48,7 +48,7 @@ export class Renewal {
     try {
       token = await this._credentials._fetch();
     } catch (cause) {
-      this._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token could be had', { cause }));
+      this._client._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token could be had', { cause }));
     }
     if (timer !== this._timer) return; // another connection, or none
     if (!token) {
@@ -64,7 +64,7 @@ export class Renewal {
           this._until(m.expires_at);
         },
         _error: (m) => {
-          this._failed(fromWire(m));
+          this._client._failed(fromWire(m));
           this._schedule(Math.max(1000, m.retry_after_ms ?? 5000), end);
         },
       },

@@ -17,7 +17,6 @@ export interface Reply {
 interface Sending extends Reply {
   _id: number;
   _text: string;
-  _answers: string; // the type of its answers
   _turn: number; // its place in the queue of this connection
   _publish?: boolean;
   _once?: boolean; // it is not sent on another connection
@@ -34,18 +33,6 @@ const window = 64;
 /** The server remembers a publish's key for 2 minutes. So much later it is not sent again: it might be published twice. */
 const keyLife = 100_000;
 
-const answers: Record<string, string> = {
-  publish: 'published',
-  ping: 'pong',
-  authenticate: 'authenticated',
-  subscribe: 'subscription_confirmed',
-  unsubscribe: 'unsubscription_confirmed',
-  stream_query: 'query_started',
-  watch: 'query_started',
-  cancel_query: 'query_cancelled',
-  unwatch: 'query_cancelled',
-};
-
 /** All that is sent with an id: in one queue, at the server's pace; its answers; and what of it outlives a connection. */
 export class Requests {
   private _next = 1;
@@ -55,19 +42,13 @@ export class Requests {
   private _sent = new Map<number, Sending>(); // on this connection, and answers may come
   private _underWay = new Set<Sending>(); // of these, what the server may not have taken yet
   private _silent: number[] = []; // of these, the last silent ones
-  private _pace!: Pace;
+  private _pace = new Pace();
+  private _paused = false; // until the pace allows the next message
   private _numbers = 0; // of messages, as they are sent
   private _slowed = 0; // the last number when the pace was last made slower
   private _timers = new Set<Timer>(); // of this connection
 
-  constructor(private _connection: Connection, private _timeout: number, private _max: number) {
-    this._down();
-  }
-
-  /** Whether so much waits that nothing new may begin. */
-  get _crowded(): boolean {
-    return this._queue.length >= 16 * this._max;
-  }
+  constructor(private _connection: Connection, private _timeout: number, private _max: number) {}
 
   /** Sends a message on the connection at hand. silent: there is no answer but an error. */
   _command(message: Wire, reply: Partial<Reply> = {}, silent = false): void {
@@ -130,8 +111,8 @@ export class Requests {
   _down(): void {
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
-    this._pace?._stop();
-    this._pace = new Pace(() => this._pump());
+    this._pace = new Pace();
+    this._paused = false;
     this._sent.clear();
     this._underWay.clear();
     this._silent = [];
@@ -153,7 +134,6 @@ export class Requests {
     const sending = this._sent.get(message.id);
     if (!sending) return message.id < this._next; // the answer to a request that was given up
     const failed = message.type === 'error';
-    if (!failed && message.type !== sending._answers) throw new TypeError(message.type + ' answers another type');
     // The server takes one after the other: it has taken all that was sent before.
     if (this._underWay.has(sending)) {
       for (const earlier of this._underWay) {
@@ -170,9 +150,8 @@ export class Requests {
   }
 
   private _sending(message: Wire) {
-    const { type } = message;
-    const id = this._next++;
-    return { _id: id, _text: JSON.stringify({ ...message, id }), _answers: answers[type] ?? type, _turn: 0 };
+    const _id = this._next++;
+    return { _id, _text: JSON.stringify({ ...message, id: _id }), _turn: 0 };
   }
 
   private _enqueue(sending: Sending): void {
@@ -198,8 +177,16 @@ export class Requests {
 
   private _pump(): void {
     const { _connection: connection } = this;
-    while (this._queue.length && this._underWay.size < window && connection._state === 'open' && !connection._leaving) {
-      if (!this._pace._allows()) return;
+    while (this._queue.length && this._underWay.size < window && connection._state === 'open' && !connection._leaving && !this._paused) {
+      const early = this._pace._early();
+      if (early > 0) {
+        this._paused = true;
+        this._later(early, () => {
+          this._paused = false;
+          this._pump();
+        });
+        return;
+      }
       const s = this._queue.shift()!;
       if (!connection._fits(s._text)) {
         s._error(new NeuroQuantumError('TOO_LARGE', 'larger than the server takes'));

@@ -112,13 +112,12 @@ type Any = Stream<any>;
 export class Streams {
   private _flows = new Map<Any, string | undefined>(); // their stream ids on this connection
 
-  /** untold is called with the errors that nobody has heard of. */
   constructor(
     private _connection: Connection,
     private _requests: Requests,
     private _timeout: number,
     /** @internal */
-    readonly _untold: (error: NeuroQuantumError) => void,
+    readonly _client: { _failed(error: NeuroQuantumError): void },
   ) {}
 
   _add(flow: Any): void {

@@ -26,8 +26,7 @@ export class Subscriptions {
   constructor(
     private _connection: Connection,
     private _requests: Requests,
-    private _tell: (gap: Gap, sub?: Subscription) => void,
-    private _untold: (error: NeuroQuantumError) => void, // called with the errors that nobody has heard of
+    private _client: { _lost(gap: Gap, sub?: Subscription): void; _failed(error: NeuroQuantumError): void },
   ) {}
 
   _add(sub: Subscription): void {
@@ -108,9 +107,9 @@ export class Subscriptions {
       if (gap.before! <= sub._at!) continue; // of a replay for others: sub has had what comes behind
       told = true;
       sub._gap(gap);
-      this._tell(gap, sub);
+      this._client._lost(gap, sub);
     }
-    if (!told) this._tell(gap);
+    if (!told) this._client._lost(gap);
   }
 
   _presence(message: Record<string, any>): void {
@@ -125,11 +124,11 @@ export class Subscriptions {
     const error = fromWire(message);
     const subs = [...(this._names.get(message.channel) ?? [])].filter((sub) => sub._confirmedAt !== undefined);
     for (const sub of subs) this._refuse(sub, error);
-    if (!subs.length) this._untold(error);
+    if (!subs.length) this._client._failed(error);
   }
 
   private _refuse(sub: Subscription, error: NeuroQuantumError): void {
-    if (!sub._end(error)) this._untold(error);
+    if (!sub._end(error)) this._client._failed(error);
   }
 
   private *_all(): Generator<Subscription> {
@@ -161,9 +160,9 @@ export class Subscriptions {
 
   /**
    * Sends one `subscribe`. Those who had messages before are resumed by the place of the one that is furthest behind: what others have
-   * already is skipped, and order and once hold for all of them. tries: how often the server has failed at it.
+   * already is skipped, and order and once hold for all of them.
    */
-  private _ask(all: Subscription[], tries = 0): void {
+  private _ask(all: Subscription[]): void {
     const subs = all.filter((sub) => !sub._ended);
     if (!subs.length) return;
     const channels = new Set(subs.map((sub) => sub.channel));
@@ -186,8 +185,7 @@ export class Subscriptions {
         const { code } = m;
         if (m.channel) return each(m.channel, (sub) => this._refuse(sub, fromWire(m)));
         if (code === 'HISTORY_UNAVAILABLE' || code === 'INTERNAL') {
-          const wait = Math.max(m.retry_after_ms ?? 1000, 2 ** Math.min(tries, 15));
-          this._requests._later(wait, () => this._ask(subs, tries + 1));
+          this._requests._later(Math.max(100, m.retry_after_ms ?? 1000), () => this._ask(subs));
         } else for (const sub of subs) this._refuse(sub, fromWire(m));
         return true;
       },
@@ -278,6 +276,6 @@ export class Subscriptions {
     if (sub._ended) return;
     const gap: Gap = { channel, reason, dropped: null, recoverable: false };
     sub._gap(gap);
-    this._tell(gap, sub);
+    this._client._lost(gap, sub);
   }
 }

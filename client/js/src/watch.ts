@@ -154,7 +154,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     this._lost();
     this._complete._reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
     this._changes?._end(error);
-    if (error instanceof NeuroQuantumError && !this._emit('error', error) && !this._heard) this._streams._untold(error);
+    if (error instanceof NeuroQuantumError && !this._emit('error', error) && !this._heard) this._streams._client._failed(error);
   }
 
   /** A whole result follows. */
