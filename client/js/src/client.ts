@@ -1,7 +1,7 @@
 import { Connection, Handler, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
-import { Emitter } from './emitter.js';
+import { call, Emitter } from './emitter.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { ClientOptions, Position, RequestOptions } from './options.js';
 import { Query, QueryOptions } from './query.js';
@@ -159,8 +159,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
     const published = this._ask({ type: 'publish', channel, data: data === undefined ? null : data, key }, limits, !ack);
     if (ack) return fields(await published);
     published.catch((error) => {
-      if (limits.signal?.aborted) return;
-      this._failed(error instanceof NeuroQuantumError ? error : new NeuroQuantumError('INVALID_MESSAGE', error.message, { cause: error }));
+      if (!limits.signal?.aborted) this._failed(fromWire(error));
     });
     return undefined;
   }
@@ -268,7 +267,8 @@ export class Client extends Emitter<ClientEvents> implements Handler {
       this._subscriptions._close(error);
       this._streams._close(error);
     }
-    this._emit('state', state, detail);
+    // A listener may change the state: those behind it are told of the newer one alone.
+    for (const listener of [...(this._listeners.get('state') ?? [])]) if (state === this.state) call(listener, state, detail);
   }
 
   /** @internal */

@@ -92,6 +92,10 @@ export class Connection {
     this._enter('closed', { error });
   }
 
+  get _isOpen(): boolean {
+    return this._state === 'open';
+  }
+
   /** Whether the server takes a message of this text. */
   _fits(text: string): boolean {
     const max = this._welcome!.maxMessageBytes;
@@ -110,7 +114,7 @@ export class Connection {
   }
 
   private _enter(state: State, detail: StateDetail = {}): void {
-    const opened = this._state === 'open';
+    const { _isOpen: opened } = this;
     this._state = state;
     if (opened) this._handler._down();
     // Who was told of that may have closed the client.
@@ -165,8 +169,9 @@ export class Connection {
         this._frame(String(event.data));
       } catch (cause) {
         // What it said is lost: a new connection recovers it.
-        this._handler._failed(new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause, { cause }));
-        if (this._socket === socket) this._drop('not of the protocol');
+        const error = new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause, { cause });
+        this._handler._failed(error);
+        if (this._socket === socket) this._drop(error.message);
       }
     };
   }
@@ -182,7 +187,7 @@ export class Connection {
 
   private _message(line: string): void {
     const message = parse(line);
-    const opened = this._state === 'open';
+    const { _isOpen: opened } = this;
     if (message.type === 'reconnect') {
       this._leaving = true;
       this._comeBackAt = performance.now() + message.after_ms;
@@ -202,7 +207,7 @@ export class Connection {
     this._watch();
     this._state = 'open';
     this._handler._opened(welcome);
-    if (this._state === 'open') this._handler._state('open', {});
+    if (this._isOpen) this._handler._state('open', {});
   }
 
   /** Asks a silent server for a sign of life. Its WebSocket Pings are not seen here. */
@@ -228,7 +233,7 @@ export class Connection {
 
   private _flush(): void {
     const texts = this._outbox.splice(0);
-    if (!this._socket || this._state !== 'open') return;
+    if (!this._socket || !this._isOpen) return;
     for (const frame of this._socket.protocol === ndjson ? this._frames(texts) : texts) this._socket.send(frame);
   }
 
@@ -262,7 +267,7 @@ export class Connection {
 
   /** Decides what follows the end of a connection, or of an attempt. */
   private _ended(closeCode: number, reason: string, cause?: unknown): void {
-    const opened = this._state === 'open';
+    const { _isOpen: opened } = this;
     const { _comeBackAt: comeBackAt } = this;
     this._comeBackAt = undefined;
     if (opened && performance.now() - this._openedAt >= proven) this._attempts = 0;
@@ -272,11 +277,13 @@ export class Connection {
     if (!opened && this._credentials._expired) [closeCode, reason] = [4001, 'the token has expired'];
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
-    if (final.has(closeCode) || refused || away) {
-      this._close(new NeuroQuantumError('CLOSED', reason || 'closed by the server', { closeCode, cause }));
+    const gone = refused || away || final.has(closeCode);
+    const words = reason || 'close code ' + closeCode;
+    const error = new NeuroQuantumError(gone ? 'CLOSED' : 'CONNECT_FAILED', words, { closeCode, cause });
+    if (gone) {
+      this._close(error);
       return;
     }
-    const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });
     const first = !this._attempts;
     let delay = this._backoff();
     // Who is called back at once, again and again, waits all the same.
@@ -295,6 +302,6 @@ export class Connection {
   /** The network is back, or another. */
   private _wake(): void {
     if (this._state === 'waiting' && this._retryOnOnline) this._open();
-    else if (this._state === 'open' && !this._leaving) this._probe();
+    else if (this._isOpen && !this._leaving) this._probe();
   }
 }

@@ -4,9 +4,6 @@ import { verify } from './verify.js';
 export class Emitter<Events extends Record<string, (...args: any[]) => void>> {
   /** @internal */
   _listeners = new Map<keyof Events, Set<(...args: any[]) => void>>();
-  /** @internal Calls that are due; undefined while none is made. */
-  _due?: (() => void)[];
-
   /** Calls the listener at each such event, until the function that it returns is called. */
   on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void {
     verify({ listener }, 'listener');
@@ -15,20 +12,11 @@ export class Emitter<Events extends Record<string, (...args: any[]) => void>> {
     return () => void set.delete(listener);
   }
 
-  /**
-   * @internal Calls the listeners. An event that one of them causes waits until all have heard of this one: each hears all events in their
-   * order. It returns false where there is no listener.
-   */
+  /** @internal Calls the listeners. It returns false where there is none. */
   _emit<Name extends keyof Events>(name: Name, ...args: Parameters<Events[Name]>): boolean {
-    const set = this._listeners.get(name) ?? new Set();
-    const calls = [...set].map((listener) => () => void (set.has(listener) && call(listener, ...args)));
-    if (this._due) this._due.push(...calls);
-    else {
-      this._due = calls;
-      for (const due of calls) due();
-      this._due = undefined;
-    }
-    return calls.length > 0;
+    const listeners = [...(this._listeners.get(name) ?? [])];
+    for (const listener of listeners) call(listener, ...args);
+    return !!listeners[0];
   }
 }
 

@@ -48,8 +48,8 @@ export class NeuroQuantumError extends Error {
   }
 }
 
-/** What a message of type `error` says; an error of the client's own stays as it is. */
+/** What a message of type `error` says, or an error of another kind. */
 export function fromWire(message: Wire): NeuroQuantumError {
   if (message instanceof NeuroQuantumError) return message;
-  return new NeuroQuantumError(message.code, message.message, fields(message));
+  return new NeuroQuantumError(message.code ?? 'INVALID_MESSAGE', message.message, fields(message));
 }

@@ -1,7 +1,6 @@
 import { Connection } from './connection.js';
 import { NeuroQuantumError, fromWire } from './errors.js';
 import { RequestOptions } from './options.js';
-import { Pace } from './pace.js';
 import { after, Timer } from './timer.js';
 import { Wire } from './wire.js';
 
@@ -42,8 +41,9 @@ export class Requests {
   private _sent = new Map<number, Sending>(); // on this connection, and answers may come
   private _underWay = new Set<Sending>(); // of these, what the server may not have taken yet
   private _silent: number[] = []; // of these, the last silent ones
-  private _pace = new Pace();
-  private _paused = false; // until the pace allows the next message
+  private _interval = 0; // ms between two messages, as the server's refusals name it; 0: no limit
+  private _due = 0; // performance.now() from which the next message may go
+  private _paused = false; // until then
   private _numbers = 0; // of messages, as they are sent
   private _slowed = 0; // the last number when the pace was last made slower
   private _timers = new Set<Timer>(); // of this connection
@@ -111,7 +111,7 @@ export class Requests {
   _down(): void {
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
-    this._pace = new Pace();
+    this._interval = 0;
     this._paused = false;
     this._sent.clear();
     this._underWay.clear();
@@ -125,7 +125,6 @@ export class Requests {
 
   /** Refuses all that waits. */
   _close(error: NeuroQuantumError): void {
-    this._down();
     for (const s of [...this._waiting.values()]) this._fail(s, error);
   }
 
@@ -155,7 +154,7 @@ export class Requests {
   }
 
   private _enqueue(sending: Sending): void {
-    if (this._connection._state !== 'open') return;
+    if (!this._connection._isOpen) return;
     sending._turn = ++this._turns;
     this._queue.push(sending);
     this._pump();
@@ -177,8 +176,9 @@ export class Requests {
 
   private _pump(): void {
     const { _connection: connection } = this;
-    while (this._queue.length && this._underWay.size < window && connection._state === 'open' && !connection._leaving && !this._paused) {
-      const early = this._pace._early();
+    while (this._queue.length && this._underWay.size < window && connection._isOpen && !connection._leaving && !this._paused) {
+      const now = performance.now();
+      const early = this._interval && this._due - now;
       if (early > 0) {
         this._paused = true;
         this._later(early, () => {
@@ -187,13 +187,14 @@ export class Requests {
         });
         return;
       }
+      this._due = Math.max(this._due, now - 10 * this._interval) + this._interval; // 10: timers are late
       const s = this._queue.shift()!;
       if (!connection._fits(s._text)) {
         s._error(new NeuroQuantumError('TOO_LARGE', 'larger than the server takes'));
         continue;
       }
       s._again = s._sentAt !== undefined;
-      s._sentAt ??= performance.now();
+      s._sentAt ??= now;
       s._epoch ??= connection._welcome!.epoch;
       s._number = ++this._numbers;
       this._sent.set(s._id, s);
@@ -210,7 +211,8 @@ export class Requests {
     this._sent.delete(sending._id);
     if (code === 'RATE_LIMITED' && sending._number! > this._slowed) {
       this._slowed = this._numbers;
-      this._pace._slow(wait);
+      this._interval = Math.max(1, wait ?? 1000, this._interval * 1.25);
+      this._due = performance.now() + this._interval;
     }
     const place = this._queue.findIndex(({ _turn }) => _turn > sending._turn);
     this._queue.splice(place < 0 ? this._queue.length : place, 0, sending);

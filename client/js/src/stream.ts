@@ -123,7 +123,7 @@ export class Streams {
   _add(flow: Any): void {
     this._flows.set(flow, undefined);
     flow._await(this._timeout);
-    if (this._connection._state === 'open') this._begin(flow);
+    if (this._connection._isOpen) this._begin(flow);
   }
 
   /** Forgets a stream; what still comes of it is not heard. verb, if given, tells the server. */

@@ -33,7 +33,7 @@ export class Subscriptions {
     const set = this._names.get(sub.channel) ?? new Set();
     this._names.set(sub.channel, set.add(sub));
     if (sub.channel.includes('*')) this._patterns.set(sub.channel, set);
-    if (this._connection._state === 'open') this._begin([sub]);
+    if (this._connection._isOpen) this._begin([sub]);
   }
 
   _remove(sub: Subscription): void {

@@ -5,10 +5,10 @@ const number = (least: number): Test => (v) => v >= least && typeof v == 'number
 /** The tests of arguments, options and fields of messages, by names. */
 const tests: [string, Test][] = [
   ['code channel stream_id epoch query', (v) => typeof v == 'string'],
-  ['id offset after_ms retry_after_ms replayed batch_number revision history', number(0)],
+  ['id offset after_ms retry_after_ms replayed batch_number revision', number(0)],
   [
     // A duration of less than a millisecond would be a busy loop.
-    'heartbeat_interval_ms max_message_bytes timeout connectTimeout interval min max maxPending credits batch_size buffer limit',
+    'heartbeat_interval_ms max_message_bytes timeout connectTimeout interval min max maxPending credits buffer limit',
     number(1),
   ],
   ['server_time expires_at', (v) => Date.parse(v)],

@@ -71,7 +71,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   ) {
     super('unwatch', streams, _options);
     this._columns = [_options.key ?? 'id'].flat();
-    if (!this._columns[0] || this._columns.some((column) => typeof column != 'string')) throw new TypeError('key must name a column');
+    if (!this._columns[0]) throw new TypeError('key must name a column');
     this._begin();
   }
 
