@@ -117,14 +117,11 @@ export class Client extends Emitter<ClientEvents> implements Handler {
       else return;
       off();
     });
-    try {
-      this._connection._connect();
-      if (this.state !== 'open') return opened._promise;
+    this._connection._connect();
+    if (this._connection._isOpen) {
+      off();
       opened._resolve();
-    } catch (error) {
-      opened._reject(error);
     }
-    off();
     return opened._promise;
   }
 
@@ -192,7 +189,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
   async authenticate(token: string, limits?: RequestOptions): Promise<{ user: string; expiresAt?: string }> {
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
-    if (this.state === 'open') this._renewal._until(m.expires_at);
+    if (this._connection._isOpen) this._renewal._until(m.expires_at);
     return fields(m);
   }
 
@@ -228,7 +225,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
   private async _ask(message: Wire, options: RequestOptions = {}, once = false): Promise<Wire> {
     verify({ ...message, ...options }, 'channel' in message ? 'channel' : '');
     this._start();
-    if (once && this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
+    if (once && !this._connection._isOpen) throw new NeuroQuantumError('CLOSED', 'not connected');
     return this._requests._request(message, options, once);
   }
 
@@ -248,7 +245,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
     this._subscriptions._opened(welcome.epoch, welcome.offset);
     this._streams._opened();
     this._requests._opened(welcome.epoch);
-    if (this.state === 'open') this._emit('welcome', welcome);
+    if (this._connection._isOpen) this._emit('welcome', welcome);
   }
 
   /** @internal */
@@ -283,7 +280,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
     else if (type === 'error') {
       if (m.channel) this._subscriptions._ended(m);
       else this._emit('error', fromWire(m));
-    } else if (type !== 'pong') throw new TypeError(type + ' answers nothing');
+    } else if (type !== 'pong') throw new TypeError('unexpected ' + type);
   }
 }
 

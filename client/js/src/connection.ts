@@ -79,7 +79,6 @@ export class Connection {
 
   _connect(): void {
     if (this._state !== 'idle' && this._state !== 'closed') return;
-    if (!(this._options.WebSocket ?? globalThis.WebSocket)) throw new TypeError('no WebSocket class: set the option WebSocket');
     globalThis.addEventListener?.('online', this._online);
     this._attempts = 0;
     this._open();
@@ -87,6 +86,7 @@ export class Connection {
 
   _close(error?: NeuroQuantumError): void {
     if (this._state === 'closed') return;
+    if (error) this._handler._failed(error);
     globalThis.removeEventListener?.('online', this._online);
     this._detach(false);
     this._enter('closed', { error });
@@ -145,16 +145,18 @@ export class Connection {
   }
 
   private _dial(token: string | null | undefined, ticket: string | undefined): void {
+    const Class = this._options.WebSocket ?? globalThis.WebSocket;
     let socket: WebSocketLike;
     try {
       const url = new URL(this._url);
       if (ticket) url.searchParams.set('ticket', ticket);
       const protocols = this._options.ndjson === false ? [protocol] : [ndjson, protocol];
       if (token) protocols.push('bearer.' + token);
-      socket = new (this._options.WebSocket ?? WebSocket)(url.href, protocols);
+      socket = new Class(url.href, protocols);
     } catch (cause) {
       // Trying again would not help.
-      this._close(new NeuroQuantumError('CLOSED', 'the WebSocket does not take this URL or token', { cause }));
+      const words = Class ? 'the WebSocket does not take this URL or token' : 'no WebSocket class: set the option WebSocket';
+      this._close(new NeuroQuantumError('CLOSED', words, { cause }));
       return;
     }
     this._socket = socket;
@@ -193,7 +195,7 @@ export class Connection {
       this._comeBackAt = performance.now() + message.after_ms;
       this._limit('the server does not close'); // until then requests wait
     } else {
-      if (opened === (message.type === 'welcome')) throw new TypeError(message.type + ' out of its place');
+      if (opened === (message.type === 'welcome')) throw new TypeError('unexpected ' + message.type);
       if (opened) this._handler._message(message);
       else this._welcomed(fields(message));
     }

@@ -20,7 +20,7 @@ interface Sending extends Reply {
   _publish?: boolean;
   _once?: boolean; // it is not sent on another connection
   _silent?: boolean; // there is no answer but an error
-  _number?: number; // at the pace
+  _number?: number; // in the order in which messages were sent
   _again?: boolean; // it was sent before it was sent last
   _sentAt?: number; // performance.now() of the first time
   _epoch?: string; // of the hub to which it was sent first
@@ -39,12 +39,12 @@ export class Requests {
   private _waiting = new Map<number, Sending>(); // requests until answered, whatever connections come and go; in the order of the calls
   private _queue: Sending[] = []; // for this connection, by turn
   private _sent = new Map<number, Sending>(); // on this connection, and answers may come
-  private _underWay = new Set<Sending>(); // of these, what the server may not have taken yet
   private _silent: number[] = []; // of these, the last silent ones
   private _interval = 0; // ms between two messages, as the server's refusals name it; 0: no limit
   private _due = 0; // performance.now() from which the next message may go
   private _paused = false; // until then
-  private _numbers = 0; // of messages, as they are sent
+  private _numbers = 0; // of messages that have an answer, as they are sent
+  private _taken = 0; // the last number that the server has taken: it takes one after the other
   private _slowed = 0; // the last number when the pace was last made slower
   private _timers = new Set<Timer>(); // of this connection
 
@@ -114,7 +114,7 @@ export class Requests {
     this._interval = 0;
     this._paused = false;
     this._sent.clear();
-    this._underWay.clear();
+    this._taken = this._numbers;
     this._silent = [];
     this._queue = [];
     for (const s of [...this._waiting.values()]) {
@@ -133,13 +133,7 @@ export class Requests {
     const sending = this._sent.get(message.id);
     if (!sending) return message.id < this._next; // the answer to a request that was given up
     const failed = message.type === 'error';
-    // The server takes one after the other: it has taken all that was sent before.
-    if (this._underWay.has(sending)) {
-      for (const earlier of this._underWay) {
-        this._underWay.delete(earlier);
-        if (earlier === sending) break;
-      }
-    }
+    this._taken = Math.max(this._taken, sending._number!);
     const { code } = message;
     if (failed && (code === 'RATE_LIMITED' || (code === 'INTERNAL' && this._connection._leaving && this._waiting.has(sending._id)))) {
       this._again(sending, message);
@@ -164,7 +158,7 @@ export class Requests {
     this._waiting.delete(sending._id);
     this._queue = this._queue.filter((other) => other !== sending);
     this._sent.delete(sending._id);
-    this._underWay.delete(sending);
+    this._taken = Math.max(this._taken, sending._number ?? 0);
     this._pump();
   }
 
@@ -176,7 +170,7 @@ export class Requests {
 
   private _pump(): void {
     const { _connection: connection } = this;
-    while (this._queue.length && this._underWay.size < window && connection._isOpen && !connection._leaving && !this._paused) {
+    while (this._queue.length && this._numbers - this._taken < window && connection._isOpen && !connection._leaving && !this._paused) {
       const now = performance.now();
       const early = this._interval && this._due - now;
       if (early > 0) {
@@ -196,10 +190,9 @@ export class Requests {
       s._again = s._sentAt !== undefined;
       s._sentAt ??= now;
       s._epoch ??= connection._welcome!.epoch;
-      s._number = ++this._numbers;
+      s._number = s._silent ? this._numbers : ++this._numbers;
       this._sent.set(s._id, s);
-      if (!s._silent) this._underWay.add(s);
-      else if (this._silent.push(s._id) > window) this._sent.delete(this._silent.shift()!);
+      if (s._silent && this._silent.push(s._id) > window) this._sent.delete(this._silent.shift()!);
       connection._send(s._text);
     }
   }

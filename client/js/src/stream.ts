@@ -170,6 +170,7 @@ export class Streams {
     flow._await(this._timeout);
     this._requests._command(flow._request(), {
       _answer: (m) => {
+        if (m.type !== 'query_started') throw new TypeError('unexpected ' + m.type);
         if (this._flows.has(flow)) {
           this._flows.set(flow, m.stream_id);
           flow._answered();

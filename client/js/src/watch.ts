@@ -190,7 +190,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     const key = this._key(m.key);
     const old = this._copy.get(key);
     const { op } = m;
-    if (op !== 'delete' && !m.row) throw new TypeError('a change without row');
+    if (op !== 'delete' && !m.row) throw new TypeError('unexpected ' + op);
     if (op === 'delete') this._copy.delete(key);
     else this._copy.set(key, m.row);
     if (!this._whole) return; // a part of the result that is on its way

@@ -13,7 +13,8 @@ export function fields<T>(message: Wire): T {
 }
 
 /** The messages of the server, and the fields that each has at least. */
-const required: Record<string, string> = Object.assign(Object.create(null), {
+const required: Record<string, string> = {
+  __proto__: null as any, // so that no other name is in it
   welcome: 'epoch offset heartbeat_interval_ms max_message_bytes server_time',
   reconnect: 'after_ms',
   pong: 'timestamp',
@@ -37,7 +38,7 @@ const required: Record<string, string> = Object.assign(Object.create(null), {
   query_ready: 'stream_id revision',
   query_change: 'stream_id revision key',
   query_reset: 'stream_id',
-});
+};
 
 /** Reports whether messages of this type are of the protocol, and not such as the site's own code sends. */
 export function known(type: string): boolean {
@@ -48,7 +49,7 @@ export function known(type: string): boolean {
 export function parse(line: string): Wire {
   const message = JSON.parse(line);
   const { type } = message;
-  if (typeof type != 'string') throw new TypeError('no type');
+  if (typeof type != 'string') throw new TypeError('no message');
   // The site's own messages may use names as they like.
   if (known(type)) verify(message, required[type]);
   return message;
