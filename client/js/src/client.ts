@@ -189,7 +189,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
   async authenticate(token: string, limits?: RequestOptions): Promise<{ user: string; expiresAt?: string }> {
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
-    if (this._connection._isOpen) this._renewal._until(m.expires_at);
+    if (this._connection._isOpen) this._renewal._plan(Date.parse(m.expires_at));
     return fields(m);
   }
 

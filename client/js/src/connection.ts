@@ -155,7 +155,7 @@ export class Connection {
       socket = new Class(url.href, protocols);
     } catch (cause) {
       // Trying again would not help.
-      const words = Class ? 'the WebSocket does not take this URL or token' : 'no WebSocket class: set the option WebSocket';
+      const words = Class ? 'this URL or token cannot be used' : 'no WebSocket class: set the option WebSocket';
       this._close(new NeuroQuantumError('CLOSED', words, { cause }));
       return;
     }

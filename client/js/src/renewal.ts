@@ -20,20 +20,15 @@ export class Renewal {
     this._plan(this._credentials._expiry());
   }
 
-  /** The server takes the token until this time. */
-  _until(expiresAt: string | undefined): void {
-    this._plan(expiresAt === undefined ? undefined : Date.parse(expiresAt));
-  }
-
   _stop(): void {
     clearTimeout(this._timer);
     this._timer = undefined;
   }
 
   /** Renews a minute before the end, or where less than ten are left when a tenth of that is. */
-  private _plan(end: number | undefined): void {
+  _plan(end: number): void {
     this._stop();
-    if (end === undefined || !this._credentials._renewable) return;
+    if (isNaN(end) || !this._credentials._renewable) return;
     const left = end - this._skew - Date.now();
     this._schedule(Math.max(1000, left - Math.min(60_000, left / 10)), end);
   }
@@ -61,7 +56,7 @@ export class Renewal {
       {
         _answer: (m) => {
           this._credentials._use(shown);
-          this._until(m.expires_at);
+          this._plan(Date.parse(m.expires_at));
         },
         _error: (m) => {
           this._client._failed(fromWire(m));

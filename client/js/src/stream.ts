@@ -143,9 +143,10 @@ export class Streams {
   }
 
   _down(): void {
-    const flows = [...this._flows.keys()];
-    for (const flow of flows) this._flows.set(flow, undefined);
-    for (const flow of flows) flow._lost();
+    for (const flow of [...this._flows.keys()]) {
+      this._flows.set(flow, undefined);
+      flow._lost();
+    }
   }
 
   _close(error: NeuroQuantumError): void {
@@ -159,8 +160,7 @@ export class Streams {
       if (message.type === 'error') flow._error(message, false);
       else if (message.type !== 'query_cancelled') flow._message(message);
       else if (!this._connection._leaving) {
-        const details = { streamId: id };
-        flow._end(new NeuroQuantumError('CANCELLED', `the query was cancelled: ${message.reason}`, details));
+        flow._end(new NeuroQuantumError('CANCELLED', 'the query was cancelled: ' + message.reason, { streamId: id }));
       } // else it is gone on with on the next connection
       return;
     }

@@ -138,7 +138,7 @@ export class Subscriptions {
   /** Subscribes for those that are new on this connection. */
   private _begin(subs: Subscription[]): void {
     // A long list of long names must fit into a message all the same.
-    const chunk = Math.min(most, (this._connection._welcome!.maxMessageBytes >> 9) || 1);
+    const chunk = Math.min(most, Math.ceil(this._connection._welcome!.maxMessageBytes / 512));
     for (const sub of subs) {
       const { since } = sub._options;
       if (sub._at !== undefined || sub._startedAt || !since) continue;
@@ -182,11 +182,11 @@ export class Subscriptions {
     this._requests._command(message, {
       _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
       _error: (m) => {
-        const { code } = m;
-        if (m.channel) return each(m.channel, (sub) => this._refuse(sub, fromWire(m)));
-        if (code === 'HISTORY_UNAVAILABLE' || code === 'INTERNAL') {
+        const error = fromWire(m);
+        if (m.channel) return each(m.channel, (sub) => this._refuse(sub, error));
+        if (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL') {
           this._requests._later(Math.max(100, m.retry_after_ms ?? 1000), () => this._ask(subs));
-        } else for (const sub of subs) this._refuse(sub, fromWire(m));
+        } else for (const sub of subs) this._refuse(sub, error);
         return true;
       },
     });
@@ -200,9 +200,9 @@ export class Subscriptions {
       {
         _answer: () => false,
         _error: (m) => {
+          const refused = m.channel ? [m.channel] : channels;
           for (const sub of [...this._all()]) {
-            const { channel } = sub;
-            if (sub._options.presence && channels.includes(channel) && (m.channel ?? channel) === channel) this._refuse(sub, fromWire(m));
+            if (sub._options.presence && refused.includes(sub.channel)) this._refuse(sub, fromWire(m));
           }
         },
       },
@@ -211,8 +211,7 @@ export class Subscriptions {
 
   private _confirm(sub: Subscription, m: Record<string, any>): void {
     const { offset, replayed } = m;
-    const { _epochLost: epochLost } = sub;
-    const recovered = m.recovered && !epochLost;
+    const recovered = m.recovered && !sub._epochLost;
     sub._epochLost = false;
     const again = sub._startedAt;
     sub._confirmedAt = offset ?? Math.max(this._maxOffset, this._welcomed);

@@ -4,7 +4,7 @@ const number = (least: number): Test => (v) => v >= least && typeof v == 'number
 
 /** The tests of arguments, options and fields of messages, by names. */
 const tests: [string, Test][] = [
-  ['code channel stream_id epoch query', (v) => typeof v == 'string'],
+  ['type code channel stream_id epoch query', (v) => typeof v == 'string'],
   ['id offset after_ms retry_after_ms replayed batch_number revision', number(0)],
   [
     // A duration of less than a millisecond would be a busy loop.

@@ -100,9 +100,9 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   /** @internal */
   _request(): object {
     this._received = 0;
-    if (!this._startedAs) return { ...this._ask, credits };
     if (!this._whole) this._revision = -1;
-    return { ...this._ask, credits, resume: { stream_id: this._startedAs.streamId, revision: this._revision } };
+    const resume = this._startedAs && { stream_id: this._startedAs.streamId, revision: this._revision };
+    return { ...this._ask, credits, resume };
   }
 
   /** @internal */

@@ -49,7 +49,7 @@ export function known(type: string): boolean {
 export function parse(line: string): Wire {
   const message = JSON.parse(line);
   const { type } = message;
-  if (typeof type != 'string') throw new TypeError('no message');
+  verify({ type }, 'type');
   // The site's own messages may use names as they like.
   if (known(type)) verify(message, required[type]);
   return message;
