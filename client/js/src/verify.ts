@@ -14,6 +14,7 @@ const tests: [string, Test][] = [
   ['server_time expires_at', (v) => Date.parse(v)],
   ['member params options since signal', (v) => typeof v == 'object'],
   ['members messages columns rows', (v) => Array.isArray(v) && !v.includes(null)],
+  ['token', (v) => !v || /^[sf]/.test(typeof v)], // a string or a function
   ['callback listener ticket WebSocket', (v) => typeof v == 'function'],
 ];
 

@@ -172,7 +172,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     const values = this._columns.map((column) => row[column]);
     const key = this._key(values.length > 1 ? values : values[0]);
     if (values.includes(undefined) || this._copy.has(key)) {
-      const words = `the rows have no ${this._columns.join(', ')}, or several have the same: set key`;
+      const words = `the rows have no unique ${this._columns}: set key`;
       this._end(new NeuroQuantumError('INVALID_PARAMS', words));
     } else this._copy.set(key, row);
   }

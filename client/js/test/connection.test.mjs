@@ -170,14 +170,81 @@ test('what is not JSON ends the connection, as something was lost', async (t) =>
   await server.accept();
 });
 
-test('a URL or token that cannot be one is given up at once', async () => {
-  for (const [url, options] of [['nonsense', {}], ['ws://127.0.0.1:1/', { token: 'not a token' }]]) {
-    const client = new Client(url, { WebSocket, ...options });
-    await assert.rejects(client.connect(), (error) => {
-      assert.equal(error.code, 'CLOSED');
-      assert.ok(!error.message.includes('not a token'));
-      return true;
-    });
+test('a token that cannot be one is given up at once', async () => {
+  const client = new Client('ws://127.0.0.1:1/', { WebSocket, token: 'not a token' });
+  const told = event(client, 'error');
+  await assert.rejects(client.connect(), (error) => {
+    assert.equal(error.code, 'CLOSED');
+    assert.ok(!error.message.includes('not a token'));
+    return true;
+  });
+  assert.equal(client.state, 'closed');
+  assert.equal((await told)[0].code, 'CLOSED');
+});
+
+test('a platform without WebSocket is named as what it is', async (t) => {
+  const { WebSocket: own } = globalThis;
+  delete globalThis.WebSocket;
+  t.after(() => (globalThis.WebSocket = own));
+  const client = new Client('ws://127.0.0.1:1/');
+  await assert.rejects(client.connect(), { code: 'CLOSED', message: /no WebSocket class/ });
+});
+
+test('a token that is a string and has expired closes the client; one that the server takes does not', async (t) => {
+  let refused = true;
+  const server = await fake(t, { refuse: () => refused });
+  const client = server.client({ token: tokenUntil(Date.now() - 1000) });
+  const subscription = client.subscribe('a');
+  await assert.rejects(client.connect(), { code: 'CLOSED', closeCode: 4001, message: 'the token has expired' });
+  await assert.rejects(subscription.ready, { code: 'CLOSED' });
+  assert.equal(client.state, 'closed');
+  refused = false; // this machine's clock is wrong
+  await client.connect();
+});
+
+test('a reconnect at once is honoured once; then the client waits', async (t) => {
+  const server = await fake(t);
+  const client = server.client({ backoff: { min: 1e7, max: 1e7 } });
+  const delays = [];
+  client.on('state', (state, { delay }) => state === 'waiting' && delays.push(delay));
+  await client.connect();
+  for (let i = 0; i < 2; i++) {
+    const waiting = event(client, 'state', (state) => state === 'waiting');
+    const peer = await server.accept();
+    await client.connect();
+    peer.send({ type: 'reconnect', after_ms: 0, reason: '' });
+    peer.socket.close(1001);
+    await waiting;
+  }
+  assert.equal(delays[0], 0);
+  assert.ok(delays[1] > 100, `${delays[1]}`);
+});
+
+test('a server that says that it goes and does not is left', async (t) => {
+  const server = await fake(t);
+  const client = server.client({ connectTimeout: 50 });
+  await client.connect();
+  const peer = await server.accept();
+  peer.send({ type: 'reconnect', after_ms: 0, reason: '' });
+  const held = client.publish('a', 1);
+  const later = await server.accept();
+  later.send({ type: 'published', id: (await later.next('publish')).id, channel: 'a' });
+  await held;
+});
+
+test('who closes the client from a listener is told of nothing after that', async (t) => {
+  for (const name of ['state', 'welcome', 'gap']) {
+    const server = await fake(t);
+    const client = server.client();
+    client.on('gap', () => {});
+    const states = [];
+    client.on(name, (...args) => (name !== 'state' || args[0] === 'open') && client.close());
+    client.on('state', (state) => states.push(state));
+    // A place of another epoch is told as a gap while the connection opens.
+    const subscription = client.subscribe('a', { since: { epoch: 'none', offset: 1 } }, () => {});
+    await assert.rejects(subscription.ready, { code: 'CLOSED' });
+    await new Promise((done) => setImmediate(done));
+    assert.equal(states.at(-1), 'closed', `${name}: ${states}`);
     assert.equal(client.state, 'closed');
   }
 });
