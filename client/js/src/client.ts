@@ -287,8 +287,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
 function address(url: string | URL): URL {
   const address = new URL(url, (globalThis as any).location?.href);
   address.protocol = address.protocol.replace(/^http/, 'ws');
-  address.hash = '';
-  if (!/^wss?:/.test(address.protocol)) throw new TypeError('url must be one of a WebSocket');
+  if (!/^wss?:/.test(address.protocol)) throw new TypeError('url must be of a WebSocket');
   return address;
 }
 

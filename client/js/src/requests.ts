@@ -91,8 +91,8 @@ export class Requests {
         _error: (m) => (done(), reject(fromWire(m)), true),
       };
       const abort = () => (done(), reject(signal!.reason));
+      signal?.addEventListener('abort', abort); // it throws if signal is none: before anything that would be left behind
       const timer = after(timeout, () => this._fail(sending, new NeuroQuantumError('TIMEOUT', 'no answer in time')));
-      signal?.addEventListener('abort', abort);
       this._waiting.set(sending._id, sending);
       this._enqueue(sending);
     });
