@@ -12,7 +12,7 @@ import { Gap, Member, Message, SubscribeOptions, Subscription } from './subscrip
 import { Subscriptions } from './subscriptions.js';
 import { Watch, WatchOptions } from './watch.js';
 import { verify } from './verify.js';
-import { fields, known, Wire } from './wire.js';
+import { fields, json, known, Wire } from './wire.js';
 
 /** Options of `publish`. */
 export interface PublishOptions extends RequestOptions {
@@ -144,6 +144,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
   ): Subscription<Data> {
     if (typeof options === 'function') [options, callback] = [{}, options];
     verify({ ...options, channel, callback, options }, 'channel');
+    json(channel);
     const sub = new Subscription<Data>(channel, options ?? {}, callback, this._subscriptions);
     this._start();
     this._subscriptions._add(sub);
@@ -219,7 +220,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
   private _plain(message: Wire, options: object): object {
     verify({ ...message, ...options }, 'query');
     this._start();
-    return JSON.parse(JSON.stringify(message));
+    return JSON.parse(json(message));
   }
 
   private async _ask(message: Wire, options: RequestOptions = {}, once = false): Promise<Wire> {
@@ -293,8 +294,7 @@ function address(url: string | URL): URL {
 
 function random(): Uint32Array {
   const numbers = new Uint32Array(4);
-  if (globalThis.crypto) return crypto.getRandomValues(numbers);
-  return numbers.map(() => Math.random() * 2 ** 32); // Node 18
+  return globalThis.crypto?.getRandomValues(numbers) ?? numbers.map(() => Math.random() * 2 ** 32); // without crypto: Node 18
 }
 
 function closed(): NeuroQuantumError {

@@ -45,7 +45,7 @@ const protocol = 'neuroquantum.v1';
 const ndjson = 'neuroquantum.v1.ndjson';
 
 /** The close codes with which a server sends a client away for good. */
-const final = new Set([1002, 1003, 1007, 1008, 1009, 4003]);
+const final = [1002, 1003, 1007, 1008, 1009, 4003];
 
 /** A connection that was open for so many milliseconds has proved itself: waiting begins anew from the shortest. */
 const proven = 10_000;
@@ -155,7 +155,7 @@ export class Connection {
       socket = new Class(url.href, protocols);
     } catch (cause) {
       // Trying again would not help.
-      const words = Class ? 'this URL or token cannot be used' : 'no WebSocket class: set the option WebSocket';
+      const words = Class ? 'this URL or token cannot be used' : 'no WebSocket class: set the option';
       this._close(new NeuroQuantumError('CLOSED', words, { cause }));
       return;
     }
@@ -171,7 +171,7 @@ export class Connection {
         this._frame(String(event.data));
       } catch (cause) {
         // What it said is lost: a new connection recovers it.
-        const error = new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause, { cause });
+        const error = new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause);
         this._handler._failed(error);
         if (this._socket === socket) this._drop(error.message);
       }
@@ -234,23 +234,19 @@ export class Connection {
   }
 
   private _flush(): void {
+    const { _socket: socket, _isOpen: open } = this;
     const texts = this._outbox.splice(0);
-    if (!this._socket || !this._isOpen) return;
-    for (const frame of this._socket.protocol === ndjson ? this._frames(texts) : texts) this._socket.send(frame);
-  }
-
-  /** Joins messages to frames that are as large as the server takes. */
-  private *_frames(texts: string[]): Generator<string> {
+    if (!socket || !open) return;
     let frame = '';
     for (const text of texts) {
-      const longer = frame && frame + '\n' + text;
-      if (longer && this._fits(longer)) frame = longer;
+      const longer = frame + '\n' + text;
+      if (frame && socket.protocol === ndjson && this._fits(longer)) frame = longer;
       else {
-        if (frame) yield frame;
+        if (frame) socket.send(frame);
         frame = text;
       }
     }
-    yield frame;
+    if (frame) socket.send(frame);
   }
 
   /** Lets go of the socket: what it still says is not heard. */
@@ -279,7 +275,7 @@ export class Connection {
     if (!opened && this._credentials._expired) [closeCode, reason] = [4001, 'the token has expired'];
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
-    const gone = refused || away || final.has(closeCode);
+    const gone = refused || away || final.includes(closeCode);
     const words = reason || 'close code ' + closeCode;
     const error = new NeuroQuantumError(gone ? 'CLOSED' : 'CONNECT_FAILED', words, { closeCode, cause });
     if (gone) {

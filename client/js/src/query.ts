@@ -130,7 +130,7 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
   _message(m: Wire): void {
     if (m.type === 'query_batch') {
       if (m.batch_number !== this._last + 1 || this._waiting.length >= this._credits) {
-        this._end(new NeuroQuantumError('STREAM_ERROR', 'a batch is missing or too many', fields(m)));
+        this._end(new NeuroQuantumError('STREAM_ERROR', 'a batch is missing', fields(m)));
         return;
       }
       this._resuming = false;

@@ -2,7 +2,7 @@ import { Connection } from './connection.js';
 import { NeuroQuantumError, fromWire } from './errors.js';
 import { RequestOptions } from './options.js';
 import { after, Timer } from './timer.js';
-import { Wire } from './wire.js';
+import { json, Wire } from './wire.js';
 
 /** What becomes of a message on the connection at hand. */
 export interface Reply {
@@ -111,7 +111,7 @@ export class Requests {
   _down(): void {
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
-    this._interval = 0;
+    this._interval = this._due = 0;
     this._paused = false;
     this._sent.clear();
     this._taken = this._numbers;
@@ -144,7 +144,7 @@ export class Requests {
 
   private _sending(message: Wire) {
     const _id = this._next++;
-    return { _id, _text: JSON.stringify({ ...message, id: _id }), _turn: 0 };
+    return { _id, _text: json({ ...message, id: _id }), _turn: 0 };
   }
 
   private _enqueue(sending: Sending): void {
@@ -172,7 +172,7 @@ export class Requests {
     const { _connection: connection } = this;
     while (this._queue.length && this._numbers - this._taken < window && connection._isOpen && !connection._leaving && !this._paused) {
       const now = performance.now();
-      const early = this._interval && this._due - now;
+      const early = this._due - now;
       if (early > 0) {
         this._paused = true;
         this._later(early, () => {

@@ -12,6 +12,14 @@ export function fields<T>(message: Wire): T {
   return out as T;
 }
 
+/** The text of a message, or of a part of one. It throws where no message can hold it. */
+export function json(value: unknown): string {
+  const text = JSON.stringify(value);
+  // A surrogate that stands alone is escaped; \\\\ escapes a backslash.
+  if (text.replaceAll('\\\\', '').includes('\\ud')) throw new TypeError('text must be Unicode');
+  return text;
+}
+
 /** The messages of the server, and the fields that each has at least. */
 const required: Record<string, string> = {
   __proto__: null as any, // so that no other name is in it

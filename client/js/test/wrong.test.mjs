@@ -62,10 +62,15 @@ test('arguments of methods', async (t) => {
   ]) {
     await assert.rejects(f, names(word), `${word}: ${f}`);
   }
+  // What no message of JSON in UTF-8 can hold would be refused to nobody in particular.
+  assert.throws(() => client.subscribe('\ud800'), names('Unicode'));
+  assert.throws(() => client.query('q', { x: ['\udfff'] }), names('Unicode'));
+  await assert.rejects(client.publish('a', 'x\\\ud800'), names('Unicode'));
+  client.publish('fine', '\\ud800 \ud83d\ude00').catch(() => {});
   // None of it has left anything behind.
   const peer = await server.accept();
   const ping = client.ping();
   peer.send({ type: 'pong', timestamp: '', id: (await peer.next('ping')).id });
   await ping;
-  assert.deepEqual(peer.unread.map(({ type, channels }) => [type, channels]), [['subscribe', ['a']]]);
+  assert.deepEqual(peer.unread.map(({ type, channels }) => [type, channels]), [['subscribe', ['a']], ['publish', undefined]]);
 });
