@@ -42,6 +42,7 @@ export class Requests {
   private _silent: number[] = []; // of these, the last silent ones
   private _interval = 0; // ms between two messages, as the server's refusals name it; 0: no limit
   private _due = 0; // performance.now() from which the next message may go
+  private _spare = 0; // how many messages are made up for where a timer was late
   private _paused = false; // until then
   private _numbers = 0; // of messages that have an answer, as they are sent
   private _taken = 0; // the last number that the server has taken: it takes one after the other
@@ -112,6 +113,7 @@ export class Requests {
     for (const timer of this._timers) clearTimeout(timer);
     this._timers.clear();
     this._interval = this._due = 0;
+    this._spare = 32;
     this._paused = false;
     this._sent.clear();
     this._taken = this._numbers;
@@ -181,7 +183,7 @@ export class Requests {
         });
         return;
       }
-      this._due = Math.max(this._due, now - 10 * this._interval) + this._interval; // 10: timers are late
+      this._due = Math.max(this._due, now - this._spare * this._interval) + this._interval;
       const s = this._queue.shift()!;
       if (!connection._fits(s._text)) {
         s._error(new NeuroQuantumError('TOO_LARGE', 'larger than the server takes'));
@@ -204,7 +206,8 @@ export class Requests {
     this._sent.delete(sending._id);
     if (code === 'RATE_LIMITED' && sending._number! > this._slowed) {
       this._slowed = this._numbers;
-      this._interval = Math.max(1, wait ?? 1000, this._interval * 1.25);
+      this._interval = (wait || 1000) + (this._interval ? 1 : 0); // the server leaves out the fraction
+      this._spare >>= 1;
       this._due = performance.now() + this._interval;
     }
     const place = this._queue.findIndex(({ _turn }) => _turn > sending._turn);

@@ -8,7 +8,7 @@ const tests: [string, Test][] = [
   ['id offset after_ms retry_after_ms replayed batch_number revision', number(0)],
   [
     // A duration of less than a millisecond would be a busy loop.
-    'heartbeat_interval_ms max_message_bytes timeout connectTimeout interval min max maxPending credits buffer limit',
+    'heartbeat_interval_ms max_message_bytes timeout connectTimeout interval min max maxPending credits buffer',
     number(1),
   ],
   ['server_time expires_at', (v) => Date.parse(v)],
