@@ -288,7 +288,7 @@ export class Client extends Emitter<ClientEvents> implements Handler {
 function address(url: string | URL): URL {
   const address = new URL(url, (globalThis as any).location?.href);
   address.protocol = address.protocol.replace(/^http/, 'ws');
-  if (!/^wss?:/.test(address.protocol)) throw new TypeError('url must be of a WebSocket');
+  if (!/^wss?:/.test(address.protocol)) throw new TypeError('no WebSocket has this url');
   return address;
 }
 

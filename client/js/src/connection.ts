@@ -193,7 +193,7 @@ export class Connection {
     if (message.type === 'reconnect') {
       this._leaving = true;
       this._comeBackAt = performance.now() + message.after_ms;
-      this._limit('the server does not close'); // until then requests wait
+      this._limit('the server does not answer'); // until then requests wait
     } else {
       if (opened === (message.type === 'welcome')) throw new TypeError('unexpected ' + message.type);
       if (opened) this._handler._message(message);

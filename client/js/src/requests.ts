@@ -206,7 +206,7 @@ export class Requests {
     this._sent.delete(sending._id);
     if (code === 'RATE_LIMITED' && sending._number! > this._slowed) {
       this._slowed = this._numbers;
-      this._interval = (wait || 1000) + (this._interval ? 1 : 0); // the server leaves out the fraction
+      this._interval = (wait || 1000) + Math.sign(this._interval); // the server leaves out the fraction
       this._spare >>= 1;
       this._due = performance.now() + this._interval;
     }

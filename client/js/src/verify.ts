@@ -11,7 +11,7 @@ const tests: [string, Test][] = [
     'heartbeat_interval_ms max_message_bytes timeout connectTimeout interval min max maxPending credits buffer',
     number(1),
   ],
-  ['server_time expires_at', (v) => Date.parse(v)],
+  ['server_time', (v) => Date.parse(v)],
   ['member params options since signal', (v) => typeof v == 'object'],
   ['members messages columns rows', (v) => Array.isArray(v) && !v.includes(null)],
   ['token', (v) => !v || /^[sf]/.test(typeof v)], // a string or a function

@@ -16,7 +16,7 @@ export function fields<T>(message: Wire): T {
 export function json(value: unknown): string {
   const text = JSON.stringify(value);
   // A surrogate that stands alone is escaped; \\\\ escapes a backslash.
-  if (text.replaceAll('\\\\', '').includes('\\ud')) throw new TypeError('text must be Unicode');
+  if (text.replaceAll('\\\\', '').includes('\\ud')) throw new TypeError('not Unicode');
   return text;
 }
 
@@ -27,13 +27,13 @@ const required: Record<string, string> = {
   reconnect: 'after_ms',
   pong: 'timestamp',
   authenticated: '',
-  error: 'code message',
+  error: 'code',
   subscription_confirmed: 'channel',
   unsubscription_confirmed: 'channel',
   published: '',
   channel_message: 'channel timestamp',
   gap: 'channel',
-  history: 'messages epoch',
+  history: 'messages',
   presence: 'members',
   presence_join: 'channel member',
   presence_leave: 'channel member',
