@@ -1,4 +1,4 @@
-import { Connection, Handler, State, StateDetail, Welcome } from './connection.js';
+import { Connection, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
 import { call, Emitter } from './emitter.js';
@@ -74,7 +74,7 @@ export type ClientEvents = {
 };
 
 /** A client of neuroquantum_ws. It connects when first needed, comes back by itself, and tells what it could not make up for. */
-export class Client extends Emitter<ClientEvents> implements Handler {
+export class Client extends Emitter<ClientEvents> {
   // Keys of publishes: nobody can guess them, and so have a message taken for sent already.
   private _keys = Array.from(random(), (n) => n.toString(36)).join('') + '.';
   private _published = 0;
