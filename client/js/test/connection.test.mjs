@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import { Client } from '../dist/neuroquantum-ws.js';
-import { event, fake, tokenUntil, within } from './fake.mjs';
+import { event, fake, tokenUntil, welcomeOf, within } from './fake.mjs';
 
 test('a client connects when it is first needed', async (t) => {
   const server = await fake(t);
@@ -168,6 +168,53 @@ test('what is not JSON ends the connection, as something was lost', async (t) =>
   await client.connect();
   (await server.accept()).socket.send('{"type":');
   await server.accept();
+});
+
+test('what is not of the protocol is dropped and told, and the connection is made anew', async (t) => {
+  const server = await fake(t);
+  const gap = { type: 'gap', channel: 'a', dropped: 1, reason: 'drop_oldest', recoverable: false };
+  const welcome = (fields) => JSON.stringify(welcomeOf(fields));
+  for (const line of [
+    'null', '5', '"x"', '[]', '{}', '{"type":', '{"type":null}',
+    JSON.stringify({ ...gap, channel: undefined }), JSON.stringify({ ...gap, channel: 5 }), JSON.stringify({ ...gap, id: null }),
+    '{"type":"channel_message","channel":"a","data":1,"timestamp":"","offset":"7"}',
+    '{"type":"query_batch","stream_id":"s1","batch_number":0,"rows":[null]}', '{"type":"query_batch","stream_id":"s1","batch_number":0}',
+    '{"type":"query_change","stream_id":"s1","revision":2,"op":"insert","key":1}',
+    '{"type":"presence_join","channel":"a"}', '{"type":"reconnect"}', '{"type":"error","message":"no"}', '{"type":"published"}', welcome({}),
+  ]) {
+    const client = server.client();
+    const got = [];
+    client.subscribe('a', (message) => got.push(message));
+    const watch = client.watch('w');
+    watch.on('error', (error) => assert.fail(error));
+    const peer = await server.accept();
+    await peer.subscribe({ epoch: 'one', offset: 0 });
+    const { id } = await peer.next('watch');
+    peer.send({ type: 'query_started', stream_id: 's1', query: 'w', id, columns: [], estimated_rows: 0, total_kind: 'exact' });
+    const told = event(client, 'error');
+    peer.socket.send(line);
+    assert.equal((await told)[0].code, 'PROTOCOL_ERROR', line);
+    const later = await server.accept();
+    await client.connect();
+    assert.equal((await later.next('watch')).resume.stream_id, 's1');
+    assert.deepEqual(got, []);
+    client.close();
+  }
+  for (const fields of [
+    { server_time: 'soon' }, { heartbeat_interval_ms: 0 }, { heartbeat_interval_ms: null }, { max_message_bytes: -1 }, { epoch: null },
+    { offset: 'x' }, { server_time: undefined },
+  ]) {
+    server.state.welcome = fields;
+    const client = server.client();
+    const told = event(client, 'error');
+    const opened = client.connect();
+    await server.accept();
+    assert.equal((await told)[0].code, 'PROTOCOL_ERROR', JSON.stringify(fields));
+    server.state.welcome = {};
+    await opened;
+    client.close();
+    await server.accept();
+  }
 });
 
 test('a token that cannot be one is given up at once', async () => {
