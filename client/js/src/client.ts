@@ -1,7 +1,7 @@
 import { Connection, State, StateDetail, Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { Deferred } from './deferred.js';
-import { Emitter } from './emitter.js';
+import { call, Emitter } from './emitter.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { ClientOptions, Position, RequestOptions } from './options.js';
 import { Query, QueryOptions } from './query.js';
@@ -11,13 +11,17 @@ import { Streams } from './stream.js';
 import { Gap, Member, Message, SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { Watch, WatchOptions } from './watch.js';
-import { fields } from './wire.js';
+import { verify } from './verify.js';
+import { fields, json, known, Wire } from './wire.js';
 
 /** Options of `publish`. */
 export interface PublishOptions extends RequestOptions {
   /** 1 to 128 characters; the server publishes what comes with the same key once in 2 minutes. Default: a random one. */
   key?: string;
-  /** false: do not wait for the server, and do not send again what a lost connection may have swallowed. Default: true. */
+  /**
+   * false: do not wait for the server, and do not send again what a lost connection may have swallowed. Such a publish never rejects: what
+   * fails is an `error` event of the client. Default: true.
+   */
   ack?: boolean;
 }
 
@@ -60,7 +64,10 @@ export type ClientEvents = {
   welcome: (welcome: Welcome) => void;
   /** Something may be missing; also told to the subscription that is meant. */
   gap: (gap: Gap, subscription?: Subscription) => void;
-  /** What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`. */
+  /**
+   * What no promise, subscription or stream is told: attempts that failed, tokens that were refused, publishes without `ack`, messages that
+   * are not of the protocol, and subscriptions and watches that ended while nobody listened to them.
+   */
   error: (error: NeuroQuantumError) => void;
   /** A message of a type that this client does not know, such as one that the site's own code sends. */
   message: (message: Record<string, any>) => void;
@@ -81,18 +88,15 @@ export class Client extends Emitter<ClientEvents> {
   /** url: of the WebSocket; `http(s)` and, in browsers, a relative one will do. */
   constructor(url: string | URL, options: ClientOptions = {}) {
     super();
+    const { timeout = 30_000, maxPending = 1000, heartbeat = {} } = options;
+    verify({ ...options.backoff, ...options });
+    verify(heartbeat);
     this._credentials = new Credentials({ ...options });
-    this._connection = new Connection(String(url), options, this._credentials, {
-      _state: (state, detail) => this._changed(state, detail),
-      _opened: (welcome) => this._opened(welcome),
-      _message: (message) => this._message(message),
-      _down: () => this._down(),
-      _failed: (error) => this._emit('error', error),
-    });
-    this._requests = new Requests(this._connection, options.timeout ?? 30_000, options.maxPending ?? 1000);
-    this._renewal = new Renewal(this._credentials, this._requests, (error) => this._emit('error', error));
-    this._subscriptions = new Subscriptions(this._connection, this._requests, (gap, sub) => this._emit('gap', gap, sub));
-    this._streams = new Streams(this._connection, this._requests);
+    this._connection = new Connection(address(url), options, this._credentials, this);
+    this._requests = new Requests(this._connection, timeout, maxPending);
+    this._renewal = new Renewal(this._credentials, this._requests, this);
+    this._subscriptions = new Subscriptions(this._connection, this._requests, this);
+    this._streams = new Streams(this._connection, this._requests, timeout, this);
   }
 
   get state(): State {
@@ -114,7 +118,7 @@ export class Client extends Emitter<ClientEvents> {
       off();
     });
     this._connection._connect();
-    if (this.state === 'open') {
+    if (this._connection._isOpen) {
       off();
       opened._resolve();
     }
@@ -139,8 +143,10 @@ export class Client extends Emitter<ClientEvents> {
     callback?: (message: Message<Data>) => void,
   ): Subscription<Data> {
     if (typeof options === 'function') [options, callback] = [{}, options];
-    this._start();
+    verify({ ...options, channel, callback, options }, 'channel');
+    json(channel);
     const sub = new Subscription<Data>(channel, options ?? {}, callback, this._subscriptions);
+    this._start();
     this._subscriptions._add(sub);
     return sub;
   }
@@ -148,13 +154,12 @@ export class Client extends Emitter<ClientEvents> {
   /** Publishes data, any JSON value. What a lost connection may have swallowed is sent again, without being published twice. */
   async publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Published | undefined> {
     const { key = this._keys + this._published++, ack = true, ...limits } = options;
-    const message = { type: 'publish', channel, data: data === undefined ? null : data, key };
-    this._start();
-    if (!ack) {
-      this._sendOnce(message);
-      return undefined;
-    }
-    return fields(await this._requests._request(message, limits));
+    const published = this._ask({ type: 'publish', channel, data: data === undefined ? null : data, key }, limits, !ack);
+    if (ack) return fields(await published);
+    published.catch((error) => {
+      if (!limits.signal?.aborted) this._failed(fromWire(error));
+    });
+    return undefined;
   }
 
   /** A part of what a channel keeps: the newest `limit` (100), oldest first, or the first so many behind `since`. */
@@ -185,17 +190,15 @@ export class Client extends Emitter<ClientEvents> {
   async authenticate(token: string, limits?: RequestOptions): Promise<{ user: string; expiresAt?: string }> {
     const m = await this._ask({ type: 'authenticate', token }, limits);
     this._credentials._use(token);
-    this._renewal._until(m.expires_at);
+    if (this._connection._isOpen) this._renewal._plan(Date.parse(m.expires_at));
     return fields(m);
   }
 
   /** Runs a query of the site; its rows come as they are iterated over. */
   query<Row = Record<string, any>>(name: string, params: object = {}, options: QueryOptions = {}): Query<Row> {
-    const { batchSize, format, source, credits = 4, signal } = options;
+    const { batchSize, format, source, credits = 4 } = options;
     const message = { type: 'stream_query', query: name, params, batch_size: batchSize, format, source };
-    if (!(credits >= 1)) throw new RangeError('credits: at least 1');
-    this._start();
-    return new Query<Row>(this._streams, message, credits, signal);
+    return new Query<Row>(this._streams, this._plain(message, options), credits, options);
   }
 
   /** Keeps a copy of a query's result that stays true. */
@@ -204,8 +207,8 @@ export class Client extends Emitter<ClientEvents> {
     params: object = {},
     options: WatchOptions = {},
   ): Watch<Row> {
-    this._start();
-    return new Watch<Row>(this._streams, { type: 'watch', query: name, params, batch_size: options.batchSize }, options);
+    const message = { type: 'watch', query: name, params, batch_size: options.batchSize };
+    return new Watch<Row>(this._streams, this._plain(message, options), options);
   }
 
   private _start(): void {
@@ -213,61 +216,85 @@ export class Client extends Emitter<ClientEvents> {
     this._connection._connect();
   }
 
-  private async _ask(message: Record<string, unknown>, limits?: RequestOptions): Promise<Record<string, any>> {
+  /** The request of a query or watch. It is a copy: what the application does with `params` later does not count. */
+  private _plain(message: Wire, options: object): object {
+    verify({ ...message, ...options }, 'query');
     this._start();
-    return this._requests._request(message, limits);
+    return JSON.parse(json(message));
   }
 
-  private _sendOnce(message: object): void {
-    const text = JSON.stringify(message);
-    if (this.state !== 'open') throw new NeuroQuantumError('CLOSED', 'not connected');
-    if (this._requests._full) throw new NeuroQuantumError('OVERFLOW', 'too many requests wait');
-    if (!this._connection._fits(text)) throw new NeuroQuantumError('TOO_LARGE', 'larger than the server takes');
-    this._requests._command(message, { _error: (m) => this._emit('error', fromWire(m)) });
+  private async _ask(message: Wire, options: RequestOptions = {}, once = false): Promise<Wire> {
+    verify({ ...message, ...options }, 'channel' in message ? 'channel' : '');
+    this._start();
+    if (once && !this._connection._isOpen) throw new NeuroQuantumError('CLOSED', 'not connected');
+    return this._requests._request(message, options, once);
   }
 
-  private _opened(welcome: Welcome): void {
+  /** @internal */
+  _failed(error: NeuroQuantumError): void {
+    if (this.state !== 'closed') this._emit('error', error);
+  }
+
+  /** @internal */
+  _lost(gap: Gap, subscription?: Subscription): void {
+    this._emit('gap', gap, subscription);
+  }
+
+  /** @internal */
+  _opened(welcome: Welcome): void {
     this._renewal._opened(welcome);
     this._subscriptions._opened(welcome.epoch, welcome.offset);
     this._streams._opened();
     this._requests._opened(welcome.epoch);
-    this._emit('welcome', welcome);
+    if (this._connection._isOpen) this._emit('welcome', welcome);
   }
 
-  private _down(): void {
+  /** @internal */
+  _down(): void {
     this._renewal._stop();
     this._requests._down();
     this._subscriptions._down();
     this._streams._down();
   }
 
-  private _changed(state: State, detail: StateDetail): void {
+  /** @internal */
+  _state(state: State, detail: StateDetail): void {
     if (state === 'closed') {
       const error = detail.error ?? closed();
       this._requests._close(error);
       this._subscriptions._close(error);
       this._streams._close(error);
     }
-    this._emit('state', state, detail);
+    // A listener may change the state: those behind it are told of the newer one alone.
+    for (const listener of [...(this._listeners.get('state') ?? [])]) if (state === this.state) call(listener, state, detail);
   }
 
-  private _message(m: Record<string, any>): void {
-    if (m.type === 'channel_message') this._subscriptions._message(m as Message);
+  /** @internal */
+  _message(m: Wire): void {
+    const { type } = m;
+    if (type === 'channel_message') this._subscriptions._message(m as Message);
+    else if (!known(type)) this._emit('message', m);
     else if (this._requests._answer(m)) return;
-    else if (m.type === 'gap') this._subscriptions._gap(fields(m));
-    else if (m.type === 'presence_join' || m.type === 'presence_leave') this._subscriptions._presence(m);
+    else if (type === 'gap') this._subscriptions._gap(fields(m));
+    else if (type === 'presence_join' || type === 'presence_leave') this._subscriptions._presence(m);
     else if (m.stream_id) this._streams._message(m);
-    else if (m.type === 'error') {
+    else if (type === 'error') {
       if (m.channel) this._subscriptions._ended(m);
       else this._emit('error', fromWire(m));
-    } else if (m.type !== 'pong') this._emit('message', m);
+    } else if (type !== 'pong') throw new TypeError('unexpected ' + type);
   }
+}
+
+function address(url: string | URL): URL {
+  const address = new URL(url, (globalThis as any).location?.href);
+  address.protocol = address.protocol.replace(/^http/, 'ws');
+  if (!/^wss?:/.test(address.protocol)) throw new TypeError('no WebSocket has this url');
+  return address;
 }
 
 function random(): Uint32Array {
   const numbers = new Uint32Array(4);
-  if (globalThis.crypto) return crypto.getRandomValues(numbers);
-  return numbers.map(() => Math.random() * 2 ** 32); // Node 18
+  return globalThis.crypto?.getRandomValues(numbers) ?? numbers.map(() => Math.random() * 2 ** 32); // without crypto: Node 18
 }
 
 function closed(): NeuroQuantumError {

@@ -1,7 +1,8 @@
 import { Credentials } from './credentials.js';
 import { NeuroQuantumError } from './errors.js';
 import { ClientOptions, WebSocketLike } from './options.js';
-import { fields, Wire } from './wire.js';
+import { longest } from './timer.js';
+import { fields, parse, Wire } from './wire.js';
 
 /**
  * - `idle`: not yet asked to connect.
@@ -44,7 +45,7 @@ const protocol = 'neuroquantum.v1';
 const ndjson = 'neuroquantum.v1.ndjson';
 
 /** The close codes with which a server sends a client away for good. */
-const final = new Set([1002, 1003, 1007, 1008, 1009, 4003]);
+const final = [1002, 1003, 1007, 1008, 1009, 4003];
 
 /** A connection that was open for so many milliseconds has proved itself: waiting begins anew from the shortest. */
 const proven = 10_000;
@@ -70,7 +71,7 @@ export class Connection {
   private _online = () => this._wake();
 
   constructor(
-    private _url: string,
+    private _url: URL,
     private _options: ClientOptions,
     private _credentials: Credentials,
     private _handler: Handler,
@@ -85,9 +86,14 @@ export class Connection {
 
   _close(error?: NeuroQuantumError): void {
     if (this._state === 'closed') return;
+    if (error) this._handler._failed(error);
     globalThis.removeEventListener?.('online', this._online);
     this._detach(false);
     this._enter('closed', { error });
+  }
+
+  get _isOpen(): boolean {
+    return this._state === 'open';
   }
 
   /** Whether the server takes a message of this text. */
@@ -108,20 +114,25 @@ export class Connection {
   }
 
   private _enter(state: State, detail: StateDetail = {}): void {
-    const opened = this._state === 'open';
+    const { _isOpen: opened } = this;
     this._state = state;
     if (opened) this._handler._down();
-    this._handler._state(state, detail);
+    // Who was told of that may have closed the client.
+    if (this._state === state) this._handler._state(state, detail);
   }
 
   private _arm(delay: number, f: () => void): void {
     clearTimeout(this._timer);
-    this._timer = setTimeout(f, Math.min(delay, 2 ** 31 - 1));
+    this._timer = setTimeout(f, Math.min(delay, longest));
+  }
+
+  private _limit(reason: string): void {
+    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop(reason));
   }
 
   private async _open(): Promise<void> {
     const generation = ++this._generation;
-    this._arm(this._options.connectTimeout ?? 15_000, () => this._drop('connecting took too long'));
+    this._limit('connecting took too long');
     this._enter('connecting');
     try {
       const { token, ticket } = await this._credentials._current();
@@ -134,17 +145,18 @@ export class Connection {
   }
 
   private _dial(token: string | null | undefined, ticket: string | undefined): void {
+    const Class = this._options.WebSocket ?? globalThis.WebSocket;
     let socket: WebSocketLike;
     try {
-      const url = new URL(this._url, (globalThis as any).location?.href);
-      url.protocol = url.protocol.replace(/^http/, 'ws');
+      const url = new URL(this._url);
       if (ticket) url.searchParams.set('ticket', ticket);
       const protocols = this._options.ndjson === false ? [protocol] : [ndjson, protocol];
       if (token) protocols.push('bearer.' + token);
-      socket = new (this._options.WebSocket ?? WebSocket)(url.href, protocols);
+      socket = new Class(url.href, protocols);
     } catch (cause) {
-      // A URL or a token that cannot be one: trying again would not help.
-      this._close(new NeuroQuantumError('CLOSED', 'this URL or token cannot be used', { cause }));
+      // Trying again would not help.
+      const words = Class ? 'this URL or token cannot be used' : 'no WebSocket class: set the option';
+      this._close(new NeuroQuantumError('CLOSED', words, { cause }));
       return;
     }
     this._socket = socket;
@@ -154,7 +166,16 @@ export class Connection {
       this._detach(false);
       this._ended(event.code, event.reason, cause);
     };
-    socket.onmessage = (event) => this._frame(String(event.data));
+    socket.onmessage = (event) => {
+      try {
+        this._frame(String(event.data));
+      } catch (cause) {
+        // What it said is lost: a new connection recovers it.
+        const error = new NeuroQuantumError('PROTOCOL_ERROR', 'not of the protocol: ' + cause);
+        this._handler._failed(error);
+        if (this._socket === socket) this._drop(error.message);
+      }
+    };
   }
 
   private _frame(text: string): void {
@@ -167,19 +188,17 @@ export class Connection {
   }
 
   private _message(line: string): void {
-    let message: Wire;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      // What it said is lost: a new connection recovers it.
-      this._drop('the server sent no JSON');
-      return;
-    }
-    if (message.type === 'welcome') this._welcomed(fields(message));
-    else if (message.type === 'reconnect') {
+    const message = parse(line);
+    const { _isOpen: opened } = this;
+    if (message.type === 'reconnect') {
       this._leaving = true;
       this._comeBackAt = performance.now() + message.after_ms;
-    } else this._handler._message(message);
+      this._limit('the server does not answer'); // until then requests wait
+    } else {
+      if (opened === (message.type === 'welcome')) throw new TypeError('unexpected ' + message.type);
+      if (opened) this._handler._message(message);
+      else this._welcomed(fields(message));
+    }
   }
 
   private _welcomed(welcome: Welcome): void {
@@ -190,7 +209,7 @@ export class Connection {
     this._watch();
     this._state = 'open';
     this._handler._opened(welcome);
-    this._handler._state('open', {});
+    if (this._isOpen) this._handler._state('open', {});
   }
 
   /** Asks a silent server for a sign of life. Its WebSocket Pings are not seen here. */
@@ -215,17 +234,13 @@ export class Connection {
   }
 
   private _flush(): void {
-    const socket = this._socket;
+    const { _socket: socket, _isOpen: open } = this;
     const texts = this._outbox.splice(0);
-    if (!socket || this._state !== 'open') return;
-    if (socket.protocol !== ndjson) {
-      for (const text of texts) socket.send(text);
-      return;
-    }
+    if (!socket || !open) return;
     let frame = '';
     for (const text of texts) {
-      const longer = frame && frame + '\n' + text;
-      if (longer && this._fits(longer)) frame = longer;
+      const longer = frame + '\n' + text;
+      if (frame && socket.protocol === ndjson && this._fits(longer)) frame = longer;
       else {
         if (frame) socket.send(frame);
         frame = text;
@@ -250,24 +265,31 @@ export class Connection {
 
   /** Decides what follows the end of a connection, or of an attempt. */
   private _ended(closeCode: number, reason: string, cause?: unknown): void {
-    const opened = this._state === 'open';
+    const { _isOpen: opened } = this;
     const { _comeBackAt: comeBackAt } = this;
     this._comeBackAt = undefined;
     if (opened && performance.now() - this._openedAt >= proven) this._attempts = 0;
     if (!opened || closeCode === 4001) this._credentials._invalidate();
 
+    // A server refuses an expired token before there is a WebSocket that could say so.
+    if (!opened && this._credentials._expired) [closeCode, reason] = [4001, 'the token has expired'];
     const refused = closeCode === 4001 && !this._credentials._renewable;
     const away = closeCode === 4100 && comeBackAt === undefined;
-    if (final.has(closeCode) || refused || away) {
-      this._close(new NeuroQuantumError('CLOSED', reason || 'closed by the server', { closeCode }));
+    const gone = refused || away || final.includes(closeCode);
+    const words = reason || 'close code ' + closeCode;
+    const error = new NeuroQuantumError(gone ? 'CLOSED' : 'CONNECT_FAILED', words, { closeCode, cause });
+    if (gone) {
+      this._close(error);
       return;
     }
-    const error = new NeuroQuantumError('CONNECT_FAILED', reason || 'the connection failed', { closeCode, cause });
-    const delay = comeBackAt === undefined ? this._backoff() : Math.max(0, comeBackAt - performance.now());
+    const first = !this._attempts;
+    let delay = this._backoff();
+    // Who is called back at once, again and again, waits all the same.
+    if (comeBackAt !== undefined) delay = Math.max(first ? 0 : delay, comeBackAt - performance.now());
     this._arm(delay, () => this._open());
     this._retryOnOnline = comeBackAt === undefined;
     this._enter('waiting', { delay, error });
-    if (!opened) this._handler._failed(error);
+    if (!opened && this._state === 'waiting') this._handler._failed(error);
   }
 
   private _backoff(): number {
@@ -278,6 +300,6 @@ export class Connection {
   /** The network is back, or another. */
   private _wake(): void {
     if (this._state === 'waiting' && this._retryOnOnline) this._open();
-    else if (this._state === 'open') this._probe();
+    else if (this._isOpen && !this._leaving) this._probe();
   }
 }

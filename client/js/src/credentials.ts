@@ -11,6 +11,11 @@ export class Credentials {
     if (_options.token !== undefined && _options.ticket) throw new TypeError('give a token or a ticket, not both');
   }
 
+  /** Whether the token has expired, and no other can be had. */
+  get _expired(): boolean {
+    return !this._renewable && this._expiry() <= Date.now();
+  }
+
   /** Whether another one can be had. */
   get _renewable(): boolean {
     return typeof this._options.token === 'function' || !!this._options.ticket;
@@ -18,9 +23,8 @@ export class Credentials {
 
   /** What the next connection is to show. */
   async _current(): Promise<{ token?: string | null; ticket?: string }> {
-    if (this._options.ticket) return { ticket: await this._options.ticket() };
-    const end = this._expiry();
-    if (end !== undefined && end < Date.now() + tooOld) this._invalidate();
+    if (this._options.ticket) return { ticket: text(await this._options.ticket()) };
+    if (this._expiry() < Date.now() + tooOld) this._invalidate();
     this._token ??= await this._fetch();
     return { token: this._token };
   }
@@ -28,7 +32,7 @@ export class Credentials {
   /** A new token; undefined where there is none to be had. */
   async _fetch(): Promise<string | null | undefined> {
     const { token } = this._options;
-    return typeof token === 'function' ? await token() : token;
+    return typeof token === 'function' ? text((await token()) ?? '') : token;
   }
 
   _use(token: string): void {
@@ -41,14 +45,18 @@ export class Credentials {
     if (typeof this._options.token === 'function') this._token = undefined;
   }
 
-  /** When the token ends by what it says itself, in milliseconds since 1970; undefined where it does not say. */
-  _expiry(): number | undefined {
+  /** When the token ends by what it says itself, in milliseconds since 1970; NaN where it does not say. */
+  _expiry(): number {
     try {
       const payload = this._token!.split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
-      const { exp } = JSON.parse(atob(payload));
-      return typeof exp === 'number' ? exp * 1000 : undefined;
+      return JSON.parse(atob(payload)).exp * 1000;
     } catch {
-      return undefined; // no token, or none that can be read
+      return NaN; // no token, or none that can be read
     }
   }
+}
+
+function text(value: string): string {
+  if (typeof value != 'string') throw new TypeError('it must be a string');
+  return value;
 }

@@ -16,11 +16,12 @@ export interface ErrorDetails {
  * `code` is the server's (`FORBIDDEN`, `RATE_LIMITED`, …; docs/protocol.md lists them) or one of the client's own:
  *
  * - `CLOSED`: the client was closed, or the server said not to come back; `closeCode` says why.
- * - `TIMEOUT`: no answer within the request's time limit.
+ * - `TIMEOUT`: no answer within the time limit of a request, query or watch.
  * - `UNCERTAIN`: a publish was cut off, and sending it again could publish it twice.
  * - `OVERFLOW`: too many requests wait already (`maxPending`).
  * - `TOO_LARGE`: the message is larger than the server takes.
  * - `RESUME_FAILED`: a query was cut off and cannot be gone on with; `cause` is the server's error.
+ * - `PROTOCOL_ERROR`: the server sent something that is not of the protocol; `cause` says what. The connection is made again.
  * - `CANCELLED`: the server ended a query or watch in order, as an operator may.
  * - `CONNECT_FAILED`: an attempt to connect failed. The client goes on trying; only the event `error` tells.
  */
@@ -47,7 +48,8 @@ export class NeuroQuantumError extends Error {
   }
 }
 
-/** What a message of type `error` says. */
+/** What a message of type `error` says, or an error of another kind. */
 export function fromWire(message: Wire): NeuroQuantumError {
-  return new NeuroQuantumError(message.code, message.message, fields(message));
+  if (message instanceof NeuroQuantumError) return message;
+  return new NeuroQuantumError(message.code ?? 'INVALID_MESSAGE', message.message, fields(message));
 }

@@ -17,7 +17,8 @@ export type Supplied<T> = T | (() => T | Promise<T>);
 export interface ClientOptions {
   /**
    * A token (JWT) or a function that gets one. A function is asked before the first connection, before the token expires, and after the
-   * server refused one; while it gives `null` or an empty string the client is anonymous. A string that has expired closes the client.
+   * server refused one; while it gives `null` or an empty string the client is anonymous. A string that has expired closes the client once
+   * an attempt to connect fails.
    */
   token?: Supplied<string | null | undefined>;
   /** A function that gets a single-use ticket for each connection, in place of a token. */
@@ -35,7 +36,10 @@ export interface ClientOptions {
    * long that may take (default: 10,000) before the connection counts as lost.
    */
   heartbeat?: { interval?: number; timeout?: number };
-  /** The time limit of requests that name none, from the call to the answer, reconnects included. Default: 30,000. */
+  /**
+   * The time limit of requests that name none, from the call to the answer, reconnects and waiting for the server's pace included; of queries
+   * and watches, until they start. Infinity, and more than 2^31-1, is no limit. Default: 30,000.
+   */
   timeout?: number;
   /** How many requests may wait for their answers; more are refused with `OVERFLOW`. Default: 1,000. */
   maxPending?: number;

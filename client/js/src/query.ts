@@ -1,5 +1,6 @@
 import { Deferred } from './deferred.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
+import { RequestOptions } from './options.js';
 import { Progress, Started, Stream, Streams } from './stream.js';
 import { fields, Wire } from './wire.js';
 
@@ -13,6 +14,10 @@ export interface QueryOptions {
   format?: 'objects' | 'arrays';
   /** For SQL of your own: which of the site's sources it runs on. */
   source?: string;
+  /**
+   * How long the query may take to start, from the call, in milliseconds; as long once more after each reconnect. Default: the client's.
+   */
+  timeout?: number;
   signal?: AbortSignal;
 }
 
@@ -39,6 +44,7 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
   private _last = -1; // the last batch that came
   private _resuming = false; // asked to go on, and nothing has come since
   private _waiting: Row[][] = []; // at most `credits`: no more are granted
+  private _iterated = false;
   private _held = 0; // 1 while the consumer is at a batch
   private _consumed = 0; // batches for which no credit was granted yet
   private _wake?: () => void;
@@ -48,9 +54,9 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
     streams: Streams,
     private _ask: object,
     private _credits: number,
-    signal: AbortSignal | undefined,
+    limits: RequestOptions,
   ) {
-    super('cancel_query', streams, signal);
+    super('cancel_query', streams, limits);
     this._begin();
   }
 
@@ -66,11 +72,17 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined> {
-    return this._rows();
+    return this._rows(this.batches());
   }
 
   /** The rows as the batches in which they come. */
-  async *batches(): AsyncGenerator<Row[], void, undefined> {
+  batches(): AsyncGenerator<Row[], void, undefined> {
+    if (this._iterated) throw new TypeError('a query can be iterated over once');
+    this._iterated = true;
+    return this._batches();
+  }
+
+  private async *_batches(): AsyncGenerator<Row[], void, undefined> {
     try {
       for (;;) {
         while (!this._waiting.length && !this._ended) await new Promise<void>((resolve) => (this._wake = resolve));
@@ -87,8 +99,8 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
     }
   }
 
-  private async *_rows(): AsyncGenerator<Row, void, undefined> {
-    for await (const batch of this.batches()) yield* batch;
+  private async *_rows(batches: AsyncGenerator<Row[], void, undefined>): AsyncGenerator<Row, void, undefined> {
+    for await (const batch of batches) yield* batch;
   }
 
   /** Grants credit in halves of what there is, so that it costs few messages. */
@@ -117,7 +129,7 @@ export class Query<Row = Record<string, any>> extends Stream<QueryEvents> implem
   /** @internal */
   _message(m: Wire): void {
     if (m.type === 'query_batch') {
-      if (m.batch_number !== this._last + 1) {
+      if (m.batch_number !== this._last + 1 || this._waiting.length >= this._credits) {
         this._end(new NeuroQuantumError('STREAM_ERROR', 'a batch is missing', fields(m)));
         return;
       }

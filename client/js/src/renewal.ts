@@ -2,26 +2,22 @@ import { Welcome } from './connection.js';
 import { Credentials } from './credentials.js';
 import { fromWire, NeuroQuantumError } from './errors.js';
 import { Requests } from './requests.js';
+import { longest, Timer } from './timer.js';
 
 /** Shows the server a new token before the one that it has expires. */
 export class Renewal {
   private _skew = 0; // how far the server's clock is ahead of this one's
-  private _timer?: ReturnType<typeof setTimeout>;
+  private _timer: Timer;
 
   constructor(
     private _credentials: Credentials,
     private _requests: Requests,
-    private _failed: (error: NeuroQuantumError) => void,
+    private _client: { _failed(error: NeuroQuantumError): void },
   ) {}
 
   _opened(welcome: Welcome): void {
     this._skew = Date.parse(welcome.serverTime) - Date.now();
     this._plan(this._credentials._expiry());
-  }
-
-  /** The server takes the token until this time. */
-  _until(expiresAt: string | undefined): void {
-    this._plan(expiresAt === undefined ? undefined : Date.parse(expiresAt));
   }
 
   _stop(): void {
@@ -30,16 +26,15 @@ export class Renewal {
   }
 
   /** Renews a minute before the end, or where less than ten are left when a tenth of that is. */
-  private _plan(end: number | undefined): void {
+  _plan(end: number): void {
     this._stop();
-    if (end === undefined || !this._credentials._renewable) return;
+    if (isNaN(end) || !this._credentials._renewable) return;
     const left = end - this._skew - Date.now();
     this._schedule(Math.max(1000, left - Math.min(60_000, left / 10)), end);
   }
 
   private _schedule(delay: number, end: number): void {
-    const most = 2 ** 31 - 1; // of a timer
-    this._timer = setTimeout(() => (delay > most ? this._plan(end) : this._renew(end)), Math.min(delay, most));
+    this._timer = setTimeout(() => (delay > longest ? this._plan(end) : this._renew(end)), Math.min(delay, longest));
   }
 
   private async _renew(end: number): Promise<void> {
@@ -48,7 +43,7 @@ export class Renewal {
     try {
       token = await this._credentials._fetch();
     } catch (cause) {
-      this._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token could be had', { cause }));
+      this._client._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token could be had', { cause }));
     }
     if (timer !== this._timer) return; // another connection, or none
     if (!token) {
@@ -61,11 +56,11 @@ export class Renewal {
       {
         _answer: (m) => {
           this._credentials._use(shown);
-          this._until(m.expires_at);
+          this._plan(Date.parse(m.expires_at));
         },
         _error: (m) => {
-          this._failed(fromWire(m));
-          this._schedule(m.retry_after_ms ?? 5000, end);
+          this._client._failed(fromWire(m));
+          this._schedule(Math.max(1000, m.retry_after_ms ?? 5000), end);
         },
       },
     );

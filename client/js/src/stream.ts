@@ -1,7 +1,9 @@
 import { Connection } from './connection.js';
 import { Emitter } from './emitter.js';
 import { NeuroQuantumError } from './errors.js';
+import { RequestOptions } from './options.js';
 import { Requests } from './requests.js';
+import { after, Timer } from './timer.js';
 import { Wire } from './wire.js';
 
 /** A column of a result. */
@@ -42,6 +44,8 @@ export abstract class Stream<Events extends Record<string, (...args: any[]) => v
   _ended = false;
   /** @internal What ended it, if that was an error. */
   _failure: unknown;
+  /** @internal Its time limit, while it waits for the answer to a request. */
+  _timer: Timer;
 
   /** @internal The first is the type of message that ends it at the server. */
   constructor(
@@ -49,7 +53,7 @@ export abstract class Stream<Events extends Record<string, (...args: any[]) => v
     readonly _verb: string,
     /** @internal */
     readonly _streams: Streams,
-    private _signal: AbortSignal | undefined,
+    private _limits: RequestOptions,
   ) {
     super();
   }
@@ -69,11 +73,23 @@ export abstract class Stream<Events extends Record<string, (...args: any[]) => v
 
   /** @internal */
   _begin(): void {
-    if (this._signal?.aborted) this._abort();
+    const { signal } = this._limits;
+    if (signal?.aborted) this._abort();
     else {
-      this._signal?.addEventListener('abort', this._abort);
+      signal?.addEventListener('abort', this._abort);
       this._streams._add(this);
     }
+  }
+
+  /** @internal Ends it if its request has no answer in time. */
+  _await(timeout: number): void {
+    this._timer ??= after(this._limits.timeout ?? timeout, () => this._end(new NeuroQuantumError('TIMEOUT', 'no answer in time')));
+  }
+
+  /** @internal */
+  _answered(): void {
+    clearTimeout(this._timer);
+    this._timer = undefined;
   }
 
   /** @internal */
@@ -81,12 +97,13 @@ export abstract class Stream<Events extends Record<string, (...args: any[]) => v
     if (this._ended) return;
     this._ended = true;
     this._failure = error;
-    this._signal?.removeEventListener('abort', this._abort);
+    this._answered();
+    this._limits.signal?.removeEventListener('abort', this._abort);
     this._streams._remove(this, this._verb);
     this._finish(error);
   }
 
-  private _abort = () => this._end(this._signal!.reason);
+  private _abort = () => this._end(this._limits.signal!.reason);
 }
 
 type Any = Stream<any>;
@@ -95,18 +112,25 @@ type Any = Stream<any>;
 export class Streams {
   private _flows = new Map<Any, string | undefined>(); // their stream ids on this connection
 
-  constructor(private _connection: Connection, private _requests: Requests) {}
+  constructor(
+    private _connection: Connection,
+    private _requests: Requests,
+    private _timeout: number,
+    /** @internal */
+    readonly _client: { _failed(error: NeuroQuantumError): void },
+  ) {}
 
   _add(flow: Any): void {
     this._flows.set(flow, undefined);
-    if (this._connection._state === 'open') this._begin(flow);
+    flow._await(this._timeout);
+    if (this._connection._isOpen) this._begin(flow);
   }
 
   /** Forgets a stream; what still comes of it is not heard. verb, if given, tells the server. */
   _remove(flow: Any, verb?: string): void {
     const id = this._flows.get(flow);
-    if (!this._flows.delete(flow) || !verb || this._connection._state !== 'open') return;
-    if (id) this._requests._command({ type: verb, stream_id: id });
+    flow._answered();
+    if (this._flows.delete(flow) && id && verb) this._requests._command({ type: verb, stream_id: id });
   }
 
   _credit(flow: Any, batches: number): void {
@@ -119,9 +143,10 @@ export class Streams {
   }
 
   _down(): void {
-    const flows = [...this._flows.keys()];
-    for (const flow of flows) this._flows.set(flow, undefined);
-    for (const flow of flows) flow._lost();
+    for (const flow of [...this._flows.keys()]) {
+      this._flows.set(flow, undefined);
+      flow._lost();
+    }
   }
 
   _close(error: NeuroQuantumError): void {
@@ -135,24 +160,27 @@ export class Streams {
       if (message.type === 'error') flow._error(message, false);
       else if (message.type !== 'query_cancelled') flow._message(message);
       else if (!this._connection._leaving) {
-        const details = { streamId: id };
-        flow._end(new NeuroQuantumError('CANCELLED', `the query was cancelled: ${message.reason}`, details));
+        flow._end(new NeuroQuantumError('CANCELLED', 'the query was cancelled: ' + message.reason, { streamId: id }));
       } // else it is gone on with on the next connection
       return;
     }
   }
 
   private _begin(flow: Any): void {
+    flow._await(this._timeout);
     this._requests._command(flow._request(), {
       _answer: (m) => {
+        if (m.type !== 'query_started') throw new TypeError('unexpected ' + m.type);
         if (this._flows.has(flow)) {
           this._flows.set(flow, m.stream_id);
+          flow._answered();
           flow._started(m);
         } else this._requests._command({ type: flow._verb, stream_id: m.stream_id });
       },
       _error: (m) => {
         if (!this._flows.has(flow)) return;
         if (m.code === 'INTERNAL' && this._connection._leaving) return; // it begins on the next connection
+        flow._answered();
         flow._error(m, true);
       },
     });

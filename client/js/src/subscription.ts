@@ -86,6 +86,8 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
   _retried = false;
   /** @internal A message without offset came: what is missed of its channel cannot be had again. */
   _unnumbered = false;
+  /** @internal The hub began anew, and the server has not confirmed it since: something may be lost, whatever it says of the new hub. */
+  _epochLost = false;
   /** @internal */
   _ended = false;
   /** @internal */
@@ -95,6 +97,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
 
   private _buffered?: Buffer<Message<Data>>;
   private _error?: NeuroQuantumError; // what ended it
+  private _heard = false; // somebody waits for what may fail
   private _pendingGap?: Gap; // not yet told to who iterates
 
   /** @internal */
@@ -113,6 +116,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
 
   /** Resolves once the server has confirmed it for the first time; rejects if it refuses. */
   get ready(): Promise<void> {
+    this._heard = true;
     return this._confirmed._promise;
   }
 
@@ -128,6 +132,7 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
 
   /** The messages from the call of `subscribe` on where no callback was given, else from now on. Leaving the loop unsubscribes. */
   [Symbol.asyncIterator](): AsyncIterator<Message<Data>, undefined> {
+    this._heard = true;
     return this._buffer();
   }
 
@@ -144,15 +149,15 @@ export class Subscription<Data = any> extends Emitter<SubscriptionEvents> implem
     this._emit('gap', gap);
   }
 
-  /** @internal */
-  _end(error?: NeuroQuantumError): void {
-    if (this._ended) return;
+  /** @internal It reports whether the application hears of an error. */
+  _end(error?: NeuroQuantumError): boolean {
+    if (this._ended) return true;
     this._ended = true;
     this._error = error;
     this._set._remove(this);
     this._confirmed._reject(error ?? new NeuroQuantumError('CLOSED', 'unsubscribed', { channel: this.channel }));
     this._buffered?._end(error);
-    if (error) this._emit('error', error);
+    return !error || this._emit('error', error) || this._heard;
   }
 
   private _buffer(): Buffer<Message<Data>> {

@@ -3,10 +3,10 @@ import { fromWire, NeuroQuantumError } from './errors.js';
 import { Position } from './options.js';
 import { Requests } from './requests.js';
 import { Gap, Message, Subscription } from './subscription.js';
-import { fields } from './wire.js';
+import { fields, Wire } from './wire.js';
 
 /** How many names a `subscribe` may have. */
-const chunk = 128;
+const most = 128;
 
 /**
  * All subscriptions of a client, what each has been handed over, and how they come back on a new connection.
@@ -26,26 +26,25 @@ export class Subscriptions {
   constructor(
     private _connection: Connection,
     private _requests: Requests,
-    private _tell: (gap: Gap, sub?: Subscription) => void,
+    private _client: { _lost(gap: Gap, sub?: Subscription): void; _failed(error: NeuroQuantumError): void },
   ) {}
 
   _add(sub: Subscription): void {
     const set = this._names.get(sub.channel) ?? new Set();
     this._names.set(sub.channel, set.add(sub));
     if (sub.channel.includes('*')) this._patterns.set(sub.channel, set);
-    if (this._connection._state === 'open') this._begin([sub]);
+    if (this._connection._isOpen) this._begin([sub]);
   }
 
   _remove(sub: Subscription): void {
     const set = this._names.get(sub.channel);
     if (!set?.delete(sub)) return;
     this._replaying.delete(sub);
-    const open = this._connection._state === 'open';
     if (!set.size) {
       this._names.delete(sub.channel);
       this._patterns.delete(sub.channel);
-      if (open) this._requests._command({ type: 'unsubscribe', channel: sub.channel });
-    } else if (open && sub._options.presence && !this._attended(sub.channel)) {
+      this._requests._command({ type: 'unsubscribe', channel: sub.channel });
+    } else if (sub._options.presence && !this._attended(sub.channel)) {
       this._requests._command({ type: 'subscribe', channel: sub.channel });
     }
   }
@@ -65,7 +64,7 @@ export class Subscriptions {
       const { _startedAt, _at } = sub;
       if (!changed || (!_startedAt && _at === undefined)) continue;
       sub._at = 0; // all that the new hub keeps is news
-      if (!_startedAt || _startedAt.offset !== undefined) this._lost(sub, 'epoch_changed');
+      if (!_startedAt || _startedAt.offset !== undefined) this._epochLost(sub);
     }
     this._begin(subs);
   }
@@ -108,9 +107,9 @@ export class Subscriptions {
       if (gap.before! <= sub._at!) continue; // of a replay for others: sub has had what comes behind
       told = true;
       sub._gap(gap);
-      this._tell(gap, sub);
+      this._client._lost(gap, sub);
     }
-    if (!told) this._tell(gap);
+    if (!told) this._client._lost(gap);
   }
 
   _presence(message: Record<string, any>): void {
@@ -120,9 +119,16 @@ export class Subscriptions {
     }
   }
 
-  /** A subscription that the server has ended. */
-  _ended(message: Record<string, any>): void {
-    for (const sub of [...(this._names.get(message.channel) ?? [])]) if (sub._confirmedAt !== undefined) sub._end(fromWire(message));
+  /** The server has ended the subscriptions to a channel. */
+  _ended(message: Wire): void {
+    const error = fromWire(message);
+    const subs = [...(this._names.get(message.channel) ?? [])].filter((sub) => sub._confirmedAt !== undefined);
+    for (const sub of subs) this._refuse(sub, error);
+    if (!subs.length) this._client._failed(error);
+  }
+
+  private _refuse(sub: Subscription, error: NeuroQuantumError): void {
+    if (!sub._end(error)) this._client._failed(error);
   }
 
   private *_all(): Generator<Subscription> {
@@ -131,12 +137,15 @@ export class Subscriptions {
 
   /** Subscribes for those that are new on this connection. */
   private _begin(subs: Subscription[]): void {
+    // A long list of long names must fit into a message all the same.
+    const chunk = Math.min(most, Math.ceil(this._connection._welcome!.maxMessageBytes / 512));
     for (const sub of subs) {
       const { since } = sub._options;
       if (sub._at !== undefined || sub._startedAt || !since) continue;
       sub._at = since.epoch === this._epoch ? since.offset : 0;
-      if (since.epoch !== this._epoch) queueMicrotask(() => this._lost(sub, 'epoch_changed')); // once the caller can listen
+      if (since.epoch !== this._epoch) queueMicrotask(() => this._epochLost(sub)); // once the caller can listen
     }
+
     const fresh = subs.filter((sub) => sub._at === undefined);
     const plain = fresh.filter((sub) => !sub._options.history);
     for (const group of [
@@ -173,10 +182,11 @@ export class Subscriptions {
     this._requests._command(message, {
       _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
       _error: (m) => {
-        if (m.channel) return each(m.channel, (sub) => sub._end(fromWire(m)));
+        const error = fromWire(m);
+        if (m.channel) return each(m.channel, (sub) => this._refuse(sub, error));
         if (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL') {
-          this._requests._later(m.retry_after_ms ?? 1000, () => this._ask(subs));
-        } else for (const sub of subs) sub._end(fromWire(m));
+          this._requests._later(Math.max(100, m.retry_after_ms ?? 1000), () => this._ask(subs));
+        } else for (const sub of subs) this._refuse(sub, error);
         return true;
       },
     });
@@ -190,8 +200,9 @@ export class Subscriptions {
       {
         _answer: () => false,
         _error: (m) => {
+          const refused = m.channel ? [m.channel] : channels;
           for (const sub of [...this._all()]) {
-            if (sub._options.presence && (m.channel ?? sub.channel) === sub.channel) sub._end(fromWire(m));
+            if (sub._options.presence && refused.includes(sub.channel)) this._refuse(sub, fromWire(m));
           }
         },
       },
@@ -199,12 +210,14 @@ export class Subscriptions {
   }
 
   private _confirm(sub: Subscription, m: Record<string, any>): void {
-    const { offset, recovered, replayed } = m;
+    const { offset, replayed } = m;
+    const recovered = m.recovered && !sub._epochLost;
+    sub._epochLost = false;
     const again = sub._startedAt;
     sub._confirmedAt = offset ?? Math.max(this._maxOffset, this._welcomed);
     sub._replayLeft = NaN;
     // A place that the hub has never been at, such as one of another site: begin where the hub is.
-    if (recovered === false && sub._at! > offset) sub._at = offset;
+    if (m.recovered === false && sub._at! > offset) sub._at = offset;
     if (sub._at !== undefined && replayed) {
       sub._replayLeft = replayed;
       this._replaying.add(sub);
@@ -217,7 +230,7 @@ export class Subscriptions {
     if (again && sub._options.presence) this._lost(sub, 'connection', '$presence/' + sub.channel);
     if (recovered !== undefined) {
       sub._emit('recovered', { recovered, replayed });
-      if (!recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
+      if (!m.recovered) this._lost(sub, offset === undefined ? 'connection' : 'not_recovered');
       else if (sub._unnumbered) this._lost(sub, 'connection');
     }
     sub._confirmed._resolve();
@@ -253,9 +266,15 @@ export class Subscriptions {
     return [...(this._names.get(channel) ?? [])].some((sub) => sub._options.presence);
   }
 
+  private _epochLost(sub: Subscription): void {
+    sub._epochLost = true;
+    this._lost(sub, 'epoch_changed');
+  }
+
   private _lost(sub: Subscription, reason: string, channel = sub.channel): void {
+    if (sub._ended) return;
     const gap: Gap = { channel, reason, dropped: null, recoverable: false };
     sub._gap(gap);
-    this._tell(gap, sub);
+    this._client._lost(gap, sub);
   }
 }

@@ -12,6 +12,8 @@ export interface WatchOptions {
   batchSize?: number;
   /** How many changes may wait for an iteration; then one `reset` takes their place. Default: 1,000. */
   buffer?: number;
+  /** How long the watch may take to start, as that of a query. Default: the client's. */
+  timeout?: number;
   signal?: AbortSignal;
 }
 
@@ -57,6 +59,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _columns: string[];
   private _startedAs?: Started;
   private _revision = -1;
+  private _heard = false; // somebody waits for what may fail
   private _received = 0; // batches for which no credit was granted yet
   private _changes?: Buffer<Change<Row>>;
 
@@ -66,13 +69,15 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     private _ask: object,
     private _options: WatchOptions,
   ) {
-    super('unwatch', streams, _options.signal);
+    super('unwatch', streams, _options);
     this._columns = [_options.key ?? 'id'].flat();
+    if (!this._columns[0]) throw new TypeError('key must name a column');
     this._begin();
   }
 
   /** Resolves once `rows` is complete for the first time. */
   get ready(): Promise<void> {
+    this._heard = true;
     return this._complete._promise;
   }
 
@@ -83,6 +88,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   /** The changes from now on. Leaving the loop ends the watch. */
   [Symbol.asyncIterator](): AsyncIterator<Change<Row>, undefined> {
+    this._heard = true;
     if (!this._changes) {
       const { buffer = 1000 } = this._options;
       this._changes = new Buffer<Change<Row>>(buffer, (items) => items.splice(0, Infinity, { op: 'reset' }), () => this.close());
@@ -94,9 +100,9 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   /** @internal */
   _request(): object {
     this._received = 0;
-    if (!this._startedAs) return { ...this._ask, credits };
     if (!this._whole) this._revision = -1;
-    return { ...this._ask, credits, resume: { stream_id: this._startedAs.streamId, revision: this._revision } };
+    const resume = this._startedAs && { stream_id: this._startedAs.streamId, revision: this._revision };
+    return { ...this._ask, credits, resume };
   }
 
   /** @internal */
@@ -110,7 +116,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   _message(m: Wire): void {
     switch (m.type) {
       case 'query_batch':
-        for (const row of m.rows) this._put(row);
+        for (const row of m.rows) if (!this._ended) this._put(row);
         if (++this._received < credits / 2) break;
         this._streams._credit(this, this._received);
         this._received = 0;
@@ -148,7 +154,7 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
     this._lost();
     this._complete._reject(error ?? new NeuroQuantumError('CANCELLED', 'the watch was closed'));
     this._changes?._end(error);
-    if (error instanceof NeuroQuantumError) this._emit('error', error);
+    if (error instanceof NeuroQuantumError && !this._emit('error', error) && !this._heard) this._streams._client._failed(error);
   }
 
   /** A whole result follows. */
@@ -164,11 +170,11 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
 
   private _put(row: Row): void {
     const values = this._columns.map((column) => row[column]);
-    if (values.includes(undefined)) {
-      this._end(new NeuroQuantumError('INVALID_PARAMS', `the rows have no column ${this._columns.join(', ')}: set key`));
-      return;
-    }
-    this._copy.set(this._key(values.length > 1 ? values : values[0]), row);
+    const key = this._key(values.length > 1 ? values : values[0]);
+    if (values.includes(undefined) || this._copy.has(key)) {
+      const words = `the rows have no unique ${this._columns}: set key`;
+      this._end(new NeuroQuantumError('INVALID_PARAMS', words));
+    } else this._copy.set(key, row);
   }
 
   private _replace(revision: number): void {
@@ -183,16 +189,19 @@ export class Watch<Row extends Record<string, any> = Record<string, any>>
   private _change(m: Wire): void {
     const key = this._key(m.key);
     const old = this._copy.get(key);
-    if (m.op === 'delete') this._copy.delete(key);
+    const { op } = m;
+    if (op !== 'delete' && !m.row) throw new TypeError('unexpected ' + op);
+    if (op === 'delete') this._copy.delete(key);
     else this._copy.set(key, m.row);
     if (!this._whole) return; // a part of the result that is on its way
     this._revision = m.revision;
-    const change = m.op === 'delete' ? { op: m.op, key: m.key, old } : { op: m.op, key: m.key, row: m.row, old };
+    const change = op === 'delete' ? { op, key: m.key, old } : { op, key: m.key, row: m.row, old };
     this._changes?._push(change);
     this._emit('change', change);
   }
 
   private _becomeLive(): void {
+    if (this._ended) return; // by who was told of a reset
     this.live = true;
     this._complete._resolve();
     this._emit('ready', this._startedAs!);

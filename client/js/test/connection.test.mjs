@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
 import { Client } from '../dist/neuroquantum-ws.js';
-import { event, fake, tokenUntil, within } from './fake.mjs';
+import { event, fake, tokenUntil, welcomeOf, within } from './fake.mjs';
 
 test('a client connects when it is first needed', async (t) => {
   const server = await fake(t);
@@ -170,14 +170,128 @@ test('what is not JSON ends the connection, as something was lost', async (t) =>
   await server.accept();
 });
 
-test('a URL or token that cannot be one is given up at once', async () => {
-  for (const [url, options] of [['nonsense', {}], ['ws://127.0.0.1:1/', { token: 'not a token' }]]) {
-    const client = new Client(url, { WebSocket, ...options });
-    await assert.rejects(client.connect(), (error) => {
-      assert.equal(error.code, 'CLOSED');
-      assert.ok(!error.message.includes('not a token'));
-      return true;
-    });
+test('what is not of the protocol is dropped and told, and the connection is made anew', async (t) => {
+  const server = await fake(t);
+  const gap = { type: 'gap', channel: 'a', dropped: 1, reason: 'drop_oldest', recoverable: false };
+  const welcome = (fields) => JSON.stringify(welcomeOf(fields));
+  for (const line of [
+    'null', '5', '"x"', '[]', '{}', '{"type":', '{"type":null}',
+    JSON.stringify({ ...gap, channel: undefined }), JSON.stringify({ ...gap, channel: 5 }), JSON.stringify({ ...gap, id: null }),
+    '{"type":"channel_message","channel":"a","data":1,"timestamp":"","offset":"7"}',
+    '{"type":"query_batch","stream_id":"s1","batch_number":0,"rows":[null]}', '{"type":"query_batch","stream_id":"s1","batch_number":0}',
+    '{"type":"query_change","stream_id":"s1","revision":2,"op":"insert","key":1}',
+    '{"type":"presence_join","channel":"a"}', '{"type":"reconnect"}', '{"type":"error","message":"no"}', '{"type":"published"}', welcome({}),
+  ]) {
+    const client = server.client();
+    const got = [];
+    client.subscribe('a', (message) => got.push(message));
+    const watch = client.watch('w');
+    watch.on('error', ({ code }) => assert.equal(code, 'CLOSED'));
+    const peer = await server.accept();
+    await peer.subscribe({ epoch: 'one', offset: 0 });
+    const { id } = await peer.next('watch');
+    peer.send({ type: 'query_started', stream_id: 's1', query: 'w', id, columns: [], estimated_rows: 0, total_kind: 'exact' });
+    const told = event(client, 'error');
+    peer.socket.send(line);
+    assert.equal((await told)[0].code, 'PROTOCOL_ERROR', line);
+    const later = await server.accept();
+    await client.connect();
+    assert.equal((await later.next('watch')).resume.stream_id, 's1');
+    assert.deepEqual(got, []);
+    client.close();
+  }
+  for (const fields of [
+    { server_time: 'soon' }, { heartbeat_interval_ms: 0 }, { heartbeat_interval_ms: null }, { max_message_bytes: -1 }, { epoch: null },
+    { offset: 'x' }, { server_time: undefined },
+  ]) {
+    server.state.welcome = fields;
+    const client = server.client();
+    const told = event(client, 'error');
+    const opened = client.connect();
+    await server.accept();
+    assert.equal((await told)[0].code, 'PROTOCOL_ERROR', JSON.stringify(fields));
+    server.state.welcome = {};
+    await opened;
+    client.close();
+    await server.accept();
+  }
+});
+
+test('a token that cannot be one is given up at once', async () => {
+  const client = new Client('ws://127.0.0.1:1/', { WebSocket, token: 'not a token' });
+  const told = event(client, 'error');
+  await assert.rejects(client.connect(), (error) => {
+    assert.equal(error.code, 'CLOSED');
+    assert.ok(!error.message.includes('not a token'));
+    return true;
+  });
+  assert.equal(client.state, 'closed');
+  assert.equal((await told)[0].code, 'CLOSED');
+});
+
+test('a platform without WebSocket is named as what it is', async (t) => {
+  const { WebSocket: own } = globalThis;
+  delete globalThis.WebSocket;
+  t.after(() => (globalThis.WebSocket = own));
+  const client = new Client('ws://127.0.0.1:1/');
+  await assert.rejects(client.connect(), { code: 'CLOSED', message: /no WebSocket class/ });
+});
+
+test('a token that is a string and has expired closes the client; one that the server takes does not', async (t) => {
+  let refused = true;
+  const server = await fake(t, { refuse: () => refused });
+  const client = server.client({ token: tokenUntil(Date.now() - 1000) });
+  const subscription = client.subscribe('a');
+  await assert.rejects(client.connect(), { code: 'CLOSED', closeCode: 4001, message: 'the token has expired' });
+  await assert.rejects(subscription.ready, { code: 'CLOSED' });
+  assert.equal(client.state, 'closed');
+  refused = false; // this machine's clock is wrong
+  await client.connect();
+});
+
+test('a reconnect at once is honoured once; then the client waits', async (t) => {
+  const server = await fake(t);
+  const client = server.client({ backoff: { min: 1e7, max: 1e7 } });
+  const delays = [];
+  client.on('state', (state, { delay }) => state === 'waiting' && delays.push(delay));
+  await client.connect();
+  for (let i = 0; i < 2; i++) {
+    const waiting = event(client, 'state', (state) => state === 'waiting');
+    const peer = await server.accept();
+    await client.connect();
+    peer.send({ type: 'reconnect', after_ms: 0, reason: '' });
+    peer.socket.close(1001);
+    await waiting;
+  }
+  assert.equal(delays[0], 0);
+  assert.ok(delays[1] > 100, `${delays[1]}`);
+});
+
+test('a server that says that it goes and does not is left', async (t) => {
+  const server = await fake(t);
+  const client = server.client({ connectTimeout: 50 });
+  await client.connect();
+  const peer = await server.accept();
+  peer.send({ type: 'reconnect', after_ms: 0, reason: '' });
+  const held = client.publish('a', 1);
+  const later = await server.accept();
+  later.send({ type: 'published', id: (await later.next('publish')).id, channel: 'a' });
+  await held;
+});
+
+test('who closes the client from a listener is told of nothing after that', async (t) => {
+  for (const name of ['state', 'welcome', 'gap']) {
+    const server = await fake(t);
+    const client = server.client();
+    client.on('gap', () => {});
+    const states = [];
+    client.on(name, (...args) => (name !== 'state' || args[0] === 'open') && client.close());
+    client.on('state', (state) => states.push(state));
+    // A place of another epoch is told as a gap while the connection opens.
+    const subscription = client.subscribe('a', { since: { epoch: 'none', offset: 1 } }, () => {});
+    await assert.rejects(subscription.ready, { code: 'CLOSED' });
+    await new Promise((done) => setImmediate(done));
+    assert.equal(states.at(-1), 'closed', `${name}: ${states}`);
     assert.equal(client.state, 'closed');
   }
 });

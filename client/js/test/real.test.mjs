@@ -123,6 +123,27 @@ test('refusals have codes', async (t) => {
   assert.equal(nq.state, 'open');
 });
 
+test('far more than the server allows at once succeeds, over one connection', async (t) => {
+  const site = await caddy(t, demo);
+  const nq = client(t, site.url);
+  await nq.connect();
+  const states = [];
+  nq.on('state', (state, { error }) => states.push([state, error?.closeCode]));
+  const got = [];
+  const all = nq.subscribe('many', (message) => got.push(message.data));
+  await all.ready;
+  const published = await Promise.all(Array.from({ length: 900 }, (_, n) => nq.publish('many', n)));
+  assert.equal(new Set(published.map(({ offset }) => offset)).size, 900);
+  await within(until(() => got.length === 900), 'all has come');
+  assert.deepEqual(got.sort((a, b) => a - b), Array.from({ length: 900 }, (_, n) => n));
+  const subscriptions = Array.from({ length: 100 }, (_, n) => nq.subscribe(`many/${n}`, () => {}));
+  await Promise.all(subscriptions.map(({ ready }) => ready));
+  subscriptions.forEach((subscription) => subscription.unsubscribe());
+  for (let n = 0; n < 100; n++) nq.publish('many', -1, { ack: false });
+  await nq.ping();
+  assert.deepEqual(states, []);
+});
+
 test('an operator disconnects, and calls back', async (t) => {
   const site = await caddy(t, demo);
   const nq = client(t, site.url);

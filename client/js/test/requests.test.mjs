@@ -41,11 +41,11 @@ test('errors come to the request that they are of', async (t) => {
   const one = client.publish('a', 1);
   const two = client.history('b', { limit: 3 });
   const three = client.presence('c');
-  peer.send(refusal(await peer.next('presence'), 'FORBIDDEN'), refusal(await peer.next('publish'), 'RATE_LIMITED', { retry_after_ms: 5 }));
+  peer.send(refusal(await peer.next('presence'), 'FORBIDDEN'), refusal(await peer.next('publish'), 'INTERNAL', { retry_after_ms: 5 }));
   await assert.rejects(three, { code: 'FORBIDDEN', channel: 'c', uncertain: false });
   await assert.rejects(one, (error) => {
     assert.ok(error instanceof NeuroQuantumError && error instanceof Error);
-    assert.equal(error.code, 'RATE_LIMITED');
+    assert.equal(error.code, 'INTERNAL');
     assert.equal(error.retryAfterMs, 5);
     return true;
   });
@@ -161,22 +161,106 @@ test('without a connection requests wait for one', async (t) => {
   assert.equal(await done, 'then');
 });
 
-test('a publish without acknowledgement is sent once; a refusal is an event', async (t) => {
-  const { server, client, peer } = await connected(t);
+test('a publish without acknowledgement is sent once, and never rejects: what fails is an event', async (t) => {
+  const { server, client, peer } = await connected(t, { maxPending: 5 });
   assert.equal(await client.publish('a', 1, { ack: false }), undefined);
   const told = event(client, 'error');
   peer.send(refusal(await peer.next('publish'), 'FORBIDDEN'));
   assert.deepEqual((await told).map(({ code, channel }) => [code, channel]), [['FORBIDDEN', 'a']]);
 
+  const fails = async (...args) => {
+    const failed = event(client, 'error');
+    assert.equal(await client.publish(...args), undefined);
+    return (await failed)[0];
+  };
+  assert.equal((await fails('a', 1n, { ack: false })).code, 'INVALID_MESSAGE');
+  assert.equal((await fails(5, 1, { ack: false })).code, 'INVALID_MESSAGE');
+  assert.equal((await fails('a', 'x'.repeat(70_000), { ack: false })).code, 'TOO_LARGE');
+  for (let n = 0; n < 5; n++) await client.publish('a', n, { ack: false });
+  assert.equal((await fails('a', 6, { ack: false })).code, 'OVERFLOW');
+  for (let n = 0; n < 5; n++) peer.send(published(await peer.next('publish'), n));
+  peer.send({ type: 'marker' });
+  await event(client, 'message');
+  const ping = client.ping();
+  peer.send({ type: 'pong', timestamp: '', id: (await peer.next('ping')).id });
+  await ping;
+
   await client.publish('a', 2, { ack: false });
   await peer.next('publish');
+  const lost = event(client, 'error', ({ code, uncertain }) => code === 'CLOSED' && uncertain);
   const waiting = event(client, 'state', (state) => state === 'waiting');
   peer.cut();
   await waiting;
-  await assert.rejects(client.publish('a', 3, { ack: false }), { code: 'CLOSED' });
+  await lost;
+  assert.equal((await fails('a', 3, { ack: false })).code, 'CLOSED');
   const later = await server.accept();
-  const ping = client.ping();
+  const again = client.ping();
   later.send({ type: 'pong', timestamp: '', id: (await later.next('ping')).id });
-  await ping;
+  await again;
   assert.equal(later.unread.length, 0);
+});
+
+/** A server that takes one message in each `interval`, and `burst` at once; it leaves who sends too much, as the real one does. */
+function limited(peer, interval, burst, seen) {
+  let allowance = burst;
+  let last = performance.now();
+  peer.socket.on('message', (frame) => {
+    for (const line of String(frame).split('\n')) {
+      const m = JSON.parse(line);
+      const now = performance.now();
+      allowance = Math.min(burst, allowance + (now - last) / interval);
+      last = now;
+      if (allowance < 1) {
+        if (++seen.refused > 100) peer.socket.close(4029);
+        peer.send(refusal(m, 'RATE_LIMITED', { retry_after_ms: Math.max(1, Math.floor(interval)) }));
+        continue;
+      }
+      allowance--;
+      seen.taken.push(m);
+      if (m.type === 'publish') peer.send(published(m, seen.taken.length));
+      if (m.type === 'subscribe') {
+        for (const channel of m.channels) peer.send({ type: 'subscription_confirmed', channel, id: m.id, timestamp: '', epoch: 'one', offset: 0 });
+      }
+    }
+  });
+}
+
+test('what the server limits waits, and goes at its pace', async (t) => {
+  for (const [interval, burst] of [[1.4, 100], [2, 1], [3.4, 10]]) {
+    const { client, peer } = await connected(t);
+    const seen = { refused: 0, taken: [] };
+    limited(peer, interval, burst, seen);
+    const states = [];
+    client.on('state', (state) => states.push(state));
+    const done = Array.from({ length: 450 }, (_, n) => client.publish('a', n, { timeout: Infinity }));
+    const subscriptions = Array.from({ length: 50 }, (_, n) => client.subscribe(`c${n}`, () => {}));
+    await Promise.all([...done, ...subscriptions.map(({ ready }) => ready)]);
+    assert.deepEqual(states, []);
+    assert.ok(seen.refused <= 100, `${seen.refused} of ${interval} ms were refused`);
+    assert.equal(new Set(seen.taken.map(({ id }) => id)).size, 500);
+  }
+});
+
+test('a refusal that does not say until when is no busy loop', async (t) => {
+  for (const more of [{}, { retry_after_ms: 0 }]) {
+    const { client, peer } = await connected(t);
+    let refused = 0;
+    peer.socket.on('message', (frame) => {
+      for (const line of String(frame).split('\n')) {
+        refused++;
+        peer.send(refusal(JSON.parse(line), 'RATE_LIMITED', more));
+      }
+    });
+    await assert.rejects(client.publish('a', 1, { timeout: 300 }), { code: 'TIMEOUT', uncertain: false });
+    assert.ok(refused < 40, `${refused} refusals`);
+  }
+});
+
+test('a limit that is endless or longer than a timer is none', async (t) => {
+  const { client, peer } = await connected(t);
+  const done = [Infinity, 2 ** 31, 1e300].map((timeout) => client.publish('a', 1, { timeout }));
+  const asked = await Promise.all(done.map(() => peer.next('publish')));
+  await client.ping({ timeout: 50 }).catch(() => {});
+  asked.forEach((m, n) => peer.send(published(m, n)));
+  await Promise.all(done);
 });

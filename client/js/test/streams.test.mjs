@@ -87,6 +87,63 @@ test('a long query takes no place among the requests that wait', async (t) => {
   assert.equal(await ping, 'then');
 });
 
+test('a query is iterated over once', async (t) => {
+  const { client, peer } = await connected(t);
+  const query = client.query('q');
+  const batches = query.batches();
+  assert.throws(() => query.batches(), TypeError);
+  assert.throws(() => query[Symbol.asyncIterator](), /once/);
+  peer.send(started(await peer.next('stream_query')), batch(0, [1]), completed);
+  assert.deepEqual(await take(batches, 1), [[1]]);
+  await assert.rejects(async () => {
+    for await (const row of query) assert.fail(row);
+  }, TypeError);
+});
+
+test('a query or watch that is not answered in time ends, and is cancelled at the server', async (t) => {
+  const { server, client, peer } = await connected(t, { timeout: 20 });
+  const query = client.query('q');
+  const watch = client.watch('w');
+  await assert.rejects(query.started, { code: 'TIMEOUT' });
+  await assert.rejects(query.batches().next(), { code: 'TIMEOUT' });
+  await assert.rejects(watch.ready, { code: 'TIMEOUT' });
+  peer.send(started(await peer.next('stream_query')), started(await peer.next('watch'), { stream_id: 's2' }));
+  assert.equal((await peer.next('cancel_query')).stream_id, 's1');
+  assert.equal((await peer.next('unwatch')).stream_id, 's2');
+
+  const slow = client.query('q', {}, { timeout: Infinity });
+  const asked = await peer.next('stream_query');
+  await client.ping({ timeout: 50 }).catch(() => {});
+  peer.send(started(asked));
+  await slow.started;
+  await client.ping({ timeout: 50 }).catch(() => {});
+  assert.equal(slow._ended, undefined, 'once answered there is no limit');
+  peer.cut();
+  const later = await server.accept();
+  await later.next('stream_query');
+  slow.cancel();
+});
+
+test('what a query is asked with is what it was at the call', async (t) => {
+  const server = await fake(t);
+  const client = server.client();
+  const params = { list: [1] };
+  client.query('q', params);
+  params.list.push(2);
+  assert.throws(() => client.query('q', { big: 1n }), TypeError);
+  const peer = await server.accept();
+  assert.deepEqual((await peer.next('stream_query')).params, { list: [1] });
+});
+
+test('batches beyond the credit end a query', async (t) => {
+  const { client, peer } = await connected(t);
+  const batches = client.query('q', {}, { credits: 2 }).batches();
+  peer.send(started(await peer.next('stream_query')), batch(0, [0]), batch(1, [1]), batch(2, [2]));
+  await peer.next('cancel_query');
+  assert.deepEqual(await take(batches, 2), [[0], [1]]);
+  await assert.rejects(batches.next(), { code: 'STREAM_ERROR' });
+});
+
 test('leaving the loop, cancel and a signal cancel', async (t) => {
   const { client, peer } = await connected(t);
   const begin = async (options) => {
@@ -270,7 +327,7 @@ test('a watch goes on by its revision, or begins anew', async (t) => {
   const third = await server.accept();
   asked = await third.next('watch');
   third.send(started(asked, { stream_id: 's5' }), { type: 'query_reset', stream_id: 's5' }, { ...batch(0, [row(3)]), stream_id: 's5' });
-  await event(client, 'message', (m) => m.marker, third.send({ marker: 1 }));
+  await event(client, 'message', (m) => m.marker, third.send({ type: 'marker', marker: 1 }));
   third.cut(); // in the midst of a new result
 
   const fourth = await server.accept();
@@ -323,4 +380,15 @@ test('keys may have several columns, and must be there', async (t) => {
   peer.send(started(await peer.next('watch')), batch(0, [row(1)]));
   await assert.rejects(wrong.ready, { code: 'INVALID_PARAMS' });
   await peer.next('unwatch');
+});
+
+test('keys that are not unique end a watch', async (t) => {
+  const { client, peer } = await connected(t);
+  const told = event(client, 'error');
+  const watch = client.watch('w', {}, { key: 'v' });
+  peer.send(started(await peer.next('watch')), batch(0, [row(1), row(2)]), ready(2));
+  await peer.next('unwatch');
+  assert.match((await told)[0].message, /no unique v/, 'nobody listened to the watch');
+  await assert.rejects(watch.ready, { code: 'INVALID_PARAMS' });
+  assert.equal(watch.rows.size, 0);
 });

@@ -171,6 +171,67 @@ test('a new epoch is told, and all that its hub keeps is news', async (t) => {
   assert.deepEqual([got.at(-1), ahead.position.offset], [4, 4], 'a place that the hub has never been at');
 });
 
+test('what a new epoch may have lost is not told as recovered', async (t) => {
+  const { server, client, peer } = await connected(t);
+  const a = client.subscribe('a', () => {});
+  const log = [];
+  a.on('gap', ({ reason }) => log.push(reason));
+  a.on('recovered', ({ recovered }) => log.push(recovered));
+  await peer.subscribe({ epoch: 'one', offset: 50 });
+  await a.ready;
+  server.state.welcome = { epoch: 'two', offset: 3 };
+  peer.cut();
+  (await server.accept()).cut(); // before it is confirmed
+  const third = await server.accept();
+  await third.subscribe({ epoch: 'two', offset: 3, recovered: true, replayed: 0 });
+  await settled(client, third);
+  assert.deepEqual(log, ['epoch_changed', false]);
+  third.cut();
+  const fourth = await server.accept();
+  await fourth.subscribe({ epoch: 'two', offset: 3, recovered: true, replayed: 0 });
+  await settled(client, fourth);
+  assert.deepEqual(log, ['epoch_changed', false, true]);
+});
+
+test('a refusal that nobody listens for is an error of the client', async (t) => {
+  const { client, peer } = await connected(t);
+  const refuse = async () => {
+    const { id, channels: [channel] } = await peer.next('subscribe');
+    peer.send({ type: 'error', code: 'FORBIDDEN', message: 'no', id, channel });
+  };
+  const errors = [];
+  client.on('error', ({ code, channel }) => errors.push([code, channel]));
+  client.subscribe('deaf', () => {});
+  const heard = client.subscribe('heard', () => {});
+  const listened = event(heard, 'error');
+  const awaited = client.subscribe('awaited', () => {}).ready;
+  const iterated = client.subscribe('iterated')[Symbol.asyncIterator]().next();
+  for (let i = 0; i < 4; i++) await refuse();
+  await listened;
+  await assert.rejects(awaited, { code: 'FORBIDDEN' });
+  await assert.rejects(iterated, { code: 'FORBIDDEN' });
+  peer.send({ type: 'error', code: 'FORBIDDEN', message: 'no', channel: 'unknown' });
+  await settled(client, peer);
+  assert.deepEqual(errors, [['FORBIDDEN', 'deaf'], ['FORBIDDEN', 'unknown']]);
+});
+
+test('a server that takes only short messages is asked in more parts', async (t) => {
+  const { server, client, peer } = await connected(t, {}, { max_message_bytes: 1024 });
+  const names = Array.from({ length: 10 }, (_, n) => 'n'.repeat(200) + n);
+  const ready = names.map((name) => client.subscribe(name, { presence: true }, () => {}).ready);
+  for (const _ of names) await peer.subscribe({ epoch: 'one', offset: 0 });
+  await Promise.all(ready);
+  const large = client.subscribe('n'.repeat(2000), () => {});
+  await assert.rejects(large.ready, { code: 'TOO_LARGE' });
+  await assert.rejects(client.query('q', { x: 'x'.repeat(2000) }).started, { code: 'TOO_LARGE' });
+  peer.cut();
+  const later = await server.accept();
+  const back = [];
+  while (back.length < 20) back.push(...(await later.subscribe({ epoch: 'one', offset: 0, recovered: true, replayed: 0 })).channels);
+  assert.deepEqual([...new Set(back)].sort(), names);
+  assert.ok(later.frames.every((frame) => frame.length <= 1024));
+});
+
 test('a place of an epoch that ended before it was confirmed is not taken for one of the new', async (t) => {
   const { server, client, peer } = await connected(t);
   const a = client.subscribe('a', { since: { epoch: 'one', offset: 40 } }, () => {});
