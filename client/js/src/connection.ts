@@ -140,7 +140,7 @@ export class Connection {
     } catch (cause) {
       if (generation !== this._generation) return;
       this._detach(true);
-      this._ended(1006, 'no new token could be had', cause);
+      this._ended(1006, 'no new token', cause);
     }
   }
 

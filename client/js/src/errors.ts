@@ -27,24 +27,19 @@ export interface ErrorDetails {
  */
 export class NeuroQuantumError extends Error {
   /** When the server says that it is worth trying again, in milliseconds from now. */
-  readonly retryAfterMs?: number;
+  declare readonly retryAfterMs?: number;
   /** The channel that is meant. */
-  readonly channel?: string;
+  declare readonly channel?: string;
   /** The query stream or watch that is meant. */
-  readonly streamId?: string;
+  declare readonly streamId?: string;
   /** The WebSocket's close code, with `CLOSED` and `CONNECT_FAILED`. */
-  readonly closeCode?: number;
+  declare readonly closeCode?: number;
   /** True where a publish may have been carried out all the same. */
-  readonly uncertain: boolean;
+  declare readonly uncertain: boolean;
 
   constructor(readonly code: string, message: string, details: ErrorDetails = {}) {
-    super(message, { cause: details.cause });
-    this.name = 'NeuroQuantumError';
-    this.retryAfterMs = details.retryAfterMs;
-    this.channel = details.channel;
-    this.streamId = details.streamId;
-    this.closeCode = details.closeCode;
-    this.uncertain = details.uncertain ?? false;
+    super(message, details);
+    Object.assign(this, { name: 'NeuroQuantumError', uncertain: false }, details);
   }
 }
 

@@ -43,7 +43,7 @@ export class Renewal {
     try {
       token = await this._credentials._fetch();
     } catch (cause) {
-      this._client._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token could be had', { cause }));
+      this._client._failed(new NeuroQuantumError('UNAUTHENTICATED', 'no new token', { cause }));
     }
     if (timer !== this._timer) return; // another connection, or none
     if (!token) {

@@ -104,7 +104,7 @@ export class Requests {
     for (const s of [...this._waiting.values()]) {
       if (s._turn) continue; // it was made since the connection opened
       if (s._publish && s._sentAt !== undefined && (s._epoch !== epoch || now - s._sentAt > keyLife)) {
-        this._fail(s, new NeuroQuantumError('UNCERTAIN', 'cut off; sent again it could be published twice'));
+        this._fail(s, new NeuroQuantumError('UNCERTAIN', 'cut off, perhaps published'));
       } else this._enqueue(s);
     }
   }

@@ -174,20 +174,20 @@ export class Subscriptions {
       message.history = _options.history;
       if (attended.length) message.presence = true;
     }
-    const each = (channel: string, f: (sub: Subscription) => void) => {
-      for (const sub of subs) if (sub.channel === channel && !sub._ended) f(sub);
-      channels.delete(channel);
-      return !channels.size;
-    };
     this._requests._command(message, {
-      _answer: (m) => each(m.channel, (sub) => this._confirm(sub, m)),
+      _answer: (m) => {
+        for (const sub of subs) if (sub.channel === m.channel && !sub._ended) this._confirm(sub, m);
+        channels.delete(m.channel);
+        return !channels.size;
+      },
       _error: (m) => {
-        const error = fromWire(m);
-        if (m.channel) return each(m.channel, (sub) => this._refuse(sub, error));
-        if (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL') {
-          this._requests._later(Math.max(100, m.retry_after_ms ?? 1000), () => this._ask(subs));
-        } else for (const sub of subs) this._refuse(sub, error);
-        return true;
+        const { channel } = m;
+        const meant = subs.filter((sub) => !sub._ended && (!channel || sub.channel === channel));
+        if (m.retry_after_ms || (!channel && (m.code === 'HISTORY_UNAVAILABLE' || m.code === 'INTERNAL'))) {
+          this._requests._later(Math.max(100, m.retry_after_ms ?? 1000), () => this._ask(meant));
+        } else for (const sub of meant) this._refuse(sub, fromWire(m));
+        channels.delete(channel);
+        return !channel || !channels.size;
       },
     });
     if (_at !== undefined && attended.length) this._attend(attended);

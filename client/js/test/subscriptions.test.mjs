@@ -353,6 +353,14 @@ test('refusals come to the subscription that they are of', async (t) => {
   assert.equal((await peer.subscribe({ epoch: 'one', offset: 0 })).history, 5);
   await unreadable.ready;
 
+  const postponed = client.subscribe('postponed', { history: 5 }, () => {});
+  const asked3 = await peer.next('subscribe');
+  peer.send({
+    type: 'error', code: 'HISTORY_UNAVAILABLE', message: 'the history cannot be read now', id: asked3.id, channel: 'postponed', retry_after_ms: 5,
+  });
+  assert.deepEqual((await peer.subscribe({ epoch: 'one', offset: 0 })).channels, ['postponed']);
+  await postponed.ready;
+
   const ended = event(limited, 'error');
   peer.send({ type: 'error', code: 'FORBIDDEN', message: 'no longer', channel: 'limited' });
   peer.message('good', 1);
