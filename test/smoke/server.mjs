@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const binary = resolve(process.argv[2] ?? join(root, 'build', 'caddy'));
-export const patience = 30_000;
+export const patience = 120_000;
 
 export const browser = {
   executablePath: '/usr/bin/chromium',

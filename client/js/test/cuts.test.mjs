@@ -182,7 +182,7 @@ neuroquantum_ws /ws {
 test('a query gives all rows once, in order, however often it is cut', async (t) => {
   const site = await caddy(t, readings);
   const net = await network(t, site.port);
-  const nq = client(t, net.url, { heartbeat: { interval: 300, timeout: 300 } });
+  const nq = client(t, net.url, { heartbeat: { interval: 300, timeout: 300 }, connectTimeout: 1000 });
   const query = nq.query('readings', {}, { batchSize: 100 });
   let resumed = 0;
   query.on('resumed', () => resumed++);
