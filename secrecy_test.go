@@ -21,14 +21,14 @@ import (
 )
 
 // logged starts a site that logs all it can to files in the folder that it gives: what it does, at DEBUG, and every request.
-func logged(t testing.TB, options string) (s *site, folder string) {
+func logged(t testing.TB, options string, more ...string) (s *site, folder string) {
 	t.Helper()
 	folder = t.TempDir()
 	s = serve(t, "")
 	to := func(name string) string {
 		return fmt.Sprintf("log {\noutput file %s {\nroll_disabled\n}\nlevel DEBUG\n}\n", filepath.Join(folder, name))
 	}
-	directives := to("access.log") + "route /plain {\nrespond ok\n}\n" + ws(options)
+	directives := to("access.log") + strings.Join(more, "") + "route /plain {\nrespond ok\n}\n" + ws(options)
 	caddyfile := strings.Replace(s.wrap(directives), "log {\n\t\toutput newest\n\t}", to("all.log"), 1)
 	config, err := adapt(caddyfile)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/handshake"
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/instance"
@@ -82,6 +83,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 	identity, slot, err := h.admit(r.Context(), repl, credential, handshake.LimitKey(address))
 	if err != nil {
 		connecting(nil, err)
+		repl.Set("http.neuroquantum_ws.hub", h.name)
 		h.refuse(w, err, address)
 		return nil
 	}
@@ -105,6 +107,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 	}
 	up.Made = func(c *hub.Conn) {
 		connecting(c, nil)
+		h.tell(repl, identity, c.ID())
 		if h.pooled.Revocations.Revoked(identity) { // since it was looked at, and before the connection could be found
 			h.pooled.Hub.Disconnect(c.ID(), instance.RevokedReason, -1)
 		}
@@ -120,6 +123,18 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 	return nil
 }
 
+// tell sets what the access log, its log_append and headers of the site can say of a connection. An identity that the site's own login has
+// set stays.
+func (h *Handler) tell(repl *caddy.Replacer, identity *access.Identity, connection string) {
+	repl.Set("http.neuroquantum_ws.hub", h.name)
+	repl.Set("http.neuroquantum_ws.user", identity.User)
+	repl.Set("http.neuroquantum_ws.connection_id", connection)
+	const user = "http.auth.user.id" // the access log's user_id
+	if login, _ := repl.GetString(user); login == "" {
+		repl.Set(user, identity.User)
+	}
+}
+
 // hideToken keeps a token in the subprotocol header or the URL out of the access log, which has copied both by now and would write them:
 // the line is left out, and one of ours stands in for it.
 func (h *Handler) hideToken(r *http.Request) {
@@ -128,7 +143,7 @@ func (h *Handler) hideToken(r *http.Request) {
 	}
 	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	h.log.Info("request with a token", zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
+	h.log.Info("request with a token", zap.String("hub", h.name), zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
 }
 
 func (h *Handler) refuseFull(w http.ResponseWriter, why noRoom, address string) {
