@@ -315,11 +315,14 @@ func TestWatchAgainstTheTable(t *testing.T) {
 	c.Cut()
 	c = s.dial()
 	// A revision that the server does not know.
-	w = follows(c, M{"query": "notes", "resume": M{"stream_id": noStream, "revision": 5}})
-	if m := c.Next(); m.Type() != "query_reset" {
-		t.Errorf("got %v", m)
+	for _, revision := range []int{5, -1} {
+		w = follows(c, M{"query": "notes", "resume": M{"stream_id": noStream, "revision": revision}})
+		if m := c.Next(); m.Type() != "query_reset" {
+			t.Errorf("%d: got %v", revision, m)
+		}
+		w.until("id", table(t, db, "select * from notes"))
+		c.AskFor("query_cancelled", M{"type": "unwatch", "stream_id": w.id})
 	}
-	w.until("id", table(t, db, "select * from notes"))
 }
 
 // A watch outlives a reload that leaves its query, and ends with one that does not.

@@ -109,6 +109,10 @@ func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Li
 	}
 	key := keyOf(name, args, user)
 	r := e.results[key]
+	if r != nil && r.hasEnded() { // the query may do now
+		e.endLocked(key, r, nil)
+		r = nil
+	}
 	if r == nil {
 		if len(e.results) >= maxResults && !e.forgetLocked() {
 			return nil, protocol.Errorf(protocol.LimitExceeded, "too many different results are watched; try again later")

@@ -74,7 +74,7 @@ func (s *stream) follow() error {
 		return err
 	}
 	if !s.goesOn {
-		if revision >= 0 {
+		if revision >= 0 || s.watch.StreamID != "" { // it is to be resumed, and cannot be
 			err = s.tellReset()
 		}
 		if err == nil {
