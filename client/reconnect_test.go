@@ -104,6 +104,10 @@ func TestComeBack(t *testing.T) {
 		{"4100 with reconnect", func(l *line) { l.send(reconnect); l.close(4100, "") }, false, 7 * time.Second},
 		{"cut", func(l *line) { l.cut() }, false, 0},
 		{"no JSON", func(l *line) { l.send("nonsense") }, false, 0},
+		{"null", func(l *line) { l.send("null") }, false, 0},
+		{"a gap without channel", func(l *line) { l.send(`{"type":"gap","reason":"drop_oldest"}`) }, false, 0},
+		{"a row that is null", func(l *line) { l.send(`{"type":"query_batch","stream_id":"s","batch_number":0,"rows":[null]}`) }, false, 0},
+		{"a change without row", func(l *line) { l.send(`{"type":"query_change","stream_id":"s","op":"insert","key":1,"revision":2}`) }, false, 0},
 		{"too large", func(l *line) { l.send(string(make([]byte, 5000))) }, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -21,6 +21,9 @@ func (r Row) Decode(v any) error {
 	return nil
 }
 
+// missing reports whether there is no row.
+func (r Row) missing() bool { return len(r) == 0 || string(r) == "null" }
+
 // String is the row's JSON.
 func (r Row) String() string { return string(r) }
 

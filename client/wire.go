@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -165,10 +166,31 @@ func decode(text []byte) (*message, error) {
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
-	if m.Type == "" {
-		return nil, fmt.Errorf("%w: a message without type", ErrProtocol)
+	if err := m.check(); err != nil {
+		return nil, err
 	}
 	return m, nil
+}
+
+// check finds what a message of its type must have and does not.
+func (m *message) check() error {
+	switch m.Type {
+	case "":
+		return protocolError("a message without type")
+	case "channel_message", "gap", "presence_join", "presence_leave":
+		if m.Channel == "" {
+			return protocolError("a %s without channel", m.Type)
+		}
+	case "query_batch":
+		if slices.ContainsFunc(m.Rows, Row.missing) {
+			return protocolError("a row that is null")
+		}
+	case "query_change":
+		if m.Op != protocol.OpDelete && m.Row.missing() {
+			return protocolError("a %s without its row", m.Op)
+		}
+	}
+	return nil
 }
 
 // number is the id of a request that this client numbered; false for any other.
