@@ -30,6 +30,15 @@ type Receiver interface {
 	Close()
 }
 
+// Sender names who the client is for limits and keys: its user, or its address while it is anonymous. Users and addresses have no name in
+// common.
+func (c *Conn) Sender() string {
+	if user := c.Identity().User; user != "" {
+		return "user " + user
+	}
+	return "address " + c.slot.address
+}
+
 // Meta is what is known of a client beside its identity.
 type Meta struct {
 	Address   string // the client's IP address

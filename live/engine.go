@@ -39,6 +39,7 @@ type Engine struct {
 	mu      sync.Mutex
 	queries map[string]Query
 	results map[string]*Result
+	shares  shares
 	timer   *time.Timer // of the next result to be forgotten; nil where there is none
 	closed  bool
 }
@@ -56,7 +57,7 @@ type Stats struct {
 
 // NewEngine makes an Engine, which knows no query before Configure. It must be closed.
 func NewEngine(log *zap.Logger) *Engine {
-	return &Engine{log: log, results: make(map[string]*Result)}
+	return &Engine{log: log, results: make(map[string]*Result), shares: newShares()}
 }
 
 // Stats tells how the engine stands.
@@ -93,8 +94,8 @@ func (e *Engine) Lookup(name string) (Watch, bool) {
 }
 
 // Watch gives the result of a query for one who watches it. The values are those of the query's parameters. The error is a
-// *protocol.Error.
-func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Live, error) {
+// *protocol.Error. When as many results are kept as may be, one of an owner who has more than its share ends with LIMIT_EXCEEDED.
+func (e *Engine) Watch(name string, args []stream.Value, user string, owner Owner) (stream.Live, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	q := e.queries[name]
@@ -114,8 +115,8 @@ func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Li
 		r = nil
 	}
 	if r == nil {
-		if len(e.results) >= maxResults && !e.forgetLocked() {
-			return nil, protocol.Errorf(protocol.LimitExceeded, "too many different results are watched; try again later")
+		if !e.makeRoomLocked(owner) {
+			return nil, tooManyResults()
 		}
 		r = &Result{
 			engine: e, key: key, query: q.Query, watch: q.Watch.WithDefaults(),
@@ -124,7 +125,8 @@ func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Li
 		}
 		e.results[key] = r
 	}
-	w := &watcher{Result: r, after: -1}
+	w := &watcher{Result: r, owner: owner, after: -1}
+	e.shares.add(owner, r)
 	if r.watchers++; r.watchers == 1 {
 		r.mu.Lock()
 		w.after = r.runs
@@ -135,9 +137,10 @@ func (e *Engine) Watch(name string, args []stream.Value, user string) (stream.Li
 }
 
 // leave is called by one who no longer watches.
-func (e *Engine) leave(r *Result) {
+func (e *Engine) leave(r *Result, owner Owner) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.shares.remove(owner, r)
 	if r.watchers--; r.watchers > 0 || e.results[r.key] != r {
 		return
 	}

@@ -137,7 +137,7 @@ func engine(t testing.TB, table *database, watch Watch) (*Engine, *observer.Obse
 
 func join(t testing.TB, e *Engine, user string) stream.Live {
 	t.Helper()
-	l, err := e.Watch("q", nil, user)
+	l, err := e.Watch("q", nil, user, Owner{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestFailures(t *testing.T) {
 		}
 		// A first run that fails leaves nothing to watch.
 		table.fail(protocol.Errorf(protocol.LimitExceeded, "full"))
-		other, err := e.Watch("q", []stream.Value{{Type: stream.TypeInteger, Integer: 1}}, "")
+		other, err := e.Watch("q", []stream.Value{{Type: stream.TypeInteger, Integer: 1}}, "", Owner{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -405,7 +405,7 @@ func TestResultsAreBounded(t *testing.T) {
 		for i := range maxResults {
 			all = append(all, join(t, e, fmt.Sprint(i)))
 		}
-		if _, err := e.Watch("q", nil, "one more"); err == nil {
+		if _, err := e.Watch("q", nil, "one more", Owner{}); err == nil {
 			t.Error("there was room")
 		}
 		all[7].Leave()
@@ -413,7 +413,7 @@ func TestResultsAreBounded(t *testing.T) {
 		if s := e.Stats(); s.Results != maxResults {
 			t.Errorf("got %+v", s)
 		}
-		if _, err := e.Watch("none", nil, ""); err == nil {
+		if _, err := e.Watch("none", nil, "", Owner{}); err == nil {
 			t.Error("a query that is not there")
 		}
 	})
@@ -443,7 +443,7 @@ func TestClose(t *testing.T) {
 		if table.running != 0 || len(table.called) != 0 {
 			t.Error("something runs on")
 		}
-		if _, err := e.Watch("q", nil, ""); err == nil {
+		if _, err := e.Watch("q", nil, "", Owner{}); err == nil {
 			t.Error("a closed engine takes watches")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 // watcher is one watch of a Result.
 type watcher struct {
 	*Result
+	owner Owner
 	after int // runs that had begun when it came: where the result was not kept then, only a later one is new enough
 	leave sync.Once
 }
@@ -85,6 +86,6 @@ func (w *watcher) Wait(ctx context.Context, revision int64, failures int) (strea
 }
 
 // Leave implements stream.Live.
-func (w *watcher) Leave() { w.leave.Do(func() { w.engine.leave(w.Result) }) }
+func (w *watcher) Leave() { w.leave.Do(func() { w.engine.leave(w.Result, w.owner) }) }
 
 var _ stream.Live = (*watcher)(nil)

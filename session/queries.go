@@ -1,6 +1,7 @@
 package session
 
 import (
+	"github.com/neuroquantumdb/neuroquantum-ws/live"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
@@ -97,7 +98,7 @@ func (s *Session) askToWatch(req protocol.Request) (ask stream.Request, err erro
 		return ask, err
 	}
 	ask.Watch = &stream.Watch{Revision: -1}
-	ask.Watch.Live, err = s.env.Live.Watch(req.Query, args, s.conn.Identity().User)
+	ask.Watch.Live, err = s.env.Live.Watch(req.Query, args, s.conn.Identity().User, live.Owner{Client: s.conn.Sender(), Connection: s.conn.ID()})
 	return ask, err
 }
 
