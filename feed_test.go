@@ -126,6 +126,10 @@ func TestFeedOfTable(t *testing.T) {
 	superuser(t, server, "begin; delete from pairs; rollback; truncate pairs; insert into items values (1, 'x', 'y', 1)")
 	expectTold(c, `items/all {"key":"1","op":"insert","row":{"id":"1","n":"1","owner":"x"}}`)
 
+	// A transaction is counted when all of it was published.
+	until(c, "the last is counted", func() bool {
+		return s.metrics("default")[`change_feed_transactions_total{source="main"}`] == 6
+	})
 	expect(t, "metrics", s.metrics("default"), map[string]float64{
 		`change_feed_up{source="main"}`: 1, `change_feed_tables_lost{source="main"}`: 0, `change_feed_interruptions_total{source="main"}`: 0,
 		`change_feed_transactions_total{source="main"}`: 6, `change_feed_changes_total{source="main"}`: 19,
