@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,8 +76,7 @@ func (b *Broker) sweep() {
 	for {
 		select {
 		case <-tick.C:
-			b.mu.Lock()
-			b.expireLocked(b.now())
+			b.lockExpired()
 			b.mu.Unlock()
 		case <-b.stop:
 			return
@@ -84,9 +84,19 @@ func (b *Broker) sweep() {
 	}
 }
 
-func (b *Broker) expireLocked(now time.Time) {
-	b.store.expire(now)
+// expirePart is how many messages are freed at once for their age, before who publishes has a turn.
+const expirePart = 1000
+
+// lockExpired locks the broker when nothing in it is too old.
+func (b *Broker) lockExpired() {
+	for b.mu.Lock(); !b.expireLocked(b.now()); b.mu.Lock() {
+		b.mu.Unlock()
+	}
+}
+
+func (b *Broker) expireLocked(now time.Time) (all bool) {
 	b.keys.expire(now)
+	return b.store.expire(now, expirePart)
 }
 
 // Publish implements hub.Broker.
@@ -133,12 +143,11 @@ func (b *Broker) positionLocked() protocol.Position {
 
 // History implements hub.Broker.
 func (b *Broker) History(_ context.Context, channel string, since *protocol.Position, limit int) (hub.History, error) {
-	b.mu.Lock()
+	b.lockExpired()
 	defer b.mu.Unlock()
 	if rule := b.rules(channel); rule == nil || !rule.History.Keeps() {
 		return hub.History{}, hub.ErrNoHistory
 	}
-	b.expireLocked(b.now())
 	out := hub.History{Epoch: b.epoch}
 	kept := b.store.messages(channel)
 	switch {
@@ -150,7 +159,7 @@ func (b *Broker) History(_ context.Context, channel string, since *protocol.Posi
 		to := min(len(kept), limit)
 		out.Messages, out.More = append(out.Messages, kept[:to]...), to < len(kept)
 	default:
-		kept = behind(kept, since.Offset)
+		kept = after(kept, since.Offset)
 		to := min(len(kept), limit)
 		out.Messages, out.More = append(out.Messages, kept[:to]...), to < len(kept)
 	}
@@ -159,23 +168,27 @@ func (b *Broker) History(_ context.Context, channel string, since *protocol.Posi
 
 // Channels implements hub.Broker.
 func (b *Broker) Channels(match func(string) bool) []hub.ChannelHistory {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.expireLocked(b.now())
-	var out []hub.ChannelHistory
-	for name, ch := range b.store.channels {
-		if match(name) {
-			out = append(out, ch.describe(name))
+	b.lockExpired()
+	list := slices.Clone(b.store.list)
+	b.mu.Unlock()
+	list = slices.DeleteFunc(list, func(ch *channel) bool { return !match(ch.name) }) // a name does not change
+	out := make([]hub.ChannelHistory, 0, len(list))
+	for part := range slices.Chunk(list, copyPart) {
+		b.mu.Lock()
+		for _, ch := range part {
+			if len(ch.messages) > 0 { // else it was freed meanwhile
+				out = append(out, ch.describe(ch.name))
+			}
 		}
+		b.mu.Unlock()
 	}
 	return out
 }
 
 // Channel implements hub.Broker.
 func (b *Broker) Channel(name string) (hub.ChannelHistory, bool) {
-	b.mu.Lock()
+	b.lockExpired()
 	defer b.mu.Unlock()
-	b.expireLocked(b.now())
 	if ch := b.store.channels[name]; ch != nil {
 		return ch.describe(name), true
 	}
@@ -184,9 +197,8 @@ func (b *Broker) Channel(name string) (hub.ChannelHistory, bool) {
 
 // Size implements hub.Sized.
 func (b *Broker) Size() (channels int, bytes int64) {
-	b.mu.Lock()
+	b.lockExpired()
 	defer b.mu.Unlock()
-	b.expireLocked(b.now())
 	return len(b.store.channels), int64(b.store.bytes)
 }
 

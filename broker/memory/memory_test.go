@@ -12,6 +12,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/neuroquantumdb/neuroquantum-ws/broker/brokertest"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
@@ -372,4 +373,91 @@ func BenchmarkPublish(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestRecoverWhilePublishing: whatever is published, trimmed and shed while a recovery reads, it returns all that was due up to its place in
+// the order, or says what is missing.
+func TestRecoverWhilePublishing(t *testing.T) {
+	for name, size := range map[string]int{"roomy": 0, "shedding": 6000} {
+		t.Run(name, func(t *testing.T) {
+			b := New(size)
+			rule := &hub.Rule{History: hub.Retention{Messages: 3}}
+			channels := []string{"a/1", "a/2", "a/3", "b"}
+			published := map[string][]uint64{} // guarded by the broker's lock
+			if err := b.Start(func(m *hub.Message) { published[m.Channel] = append(published[m.Channel], m.Offset) },
+				func(string) *hub.Rule { return rule }); err != nil {
+				t.Fatal(err)
+			}
+			stop := make(chan struct{})
+			var group sync.WaitGroup
+			for range 2 {
+				group.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						channel := channels[i%len(channels)]
+						if i%50 == 0 {
+							channel = fmt.Sprint("a/new", i)
+						}
+						if _, err := b.Publish(t.Context(), hub.Publication{Channel: channel, Data: []byte("1")}); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			filters := brokertest.Patterns(t, "a/**", "b", "a/1", "**/new50")
+			for i := range 500 {
+				since := b.Position()
+				since.Offset -= min(since.Offset, uint64(i%20))
+				limit := []int{0, 0, 5}[i%3]
+				err := b.Recover(t.Context(), hub.Recovery{Filters: filters, Since: &since, Limit: limit}, func(r hub.Recovered) {
+					got := map[string]map[uint64]bool{}
+					for _, m := range r.Messages {
+						if got[m.Channel] == nil {
+							got[m.Channel] = map[uint64]bool{}
+						}
+						got[m.Channel][m.Offset] = true
+					}
+					trimmed := map[string]uint64{}
+					for _, trim := range r.Trimmed {
+						trimmed[trim.Channel] = trim.Through
+					}
+					for channel, offsets := range published {
+						if !slices.ContainsFunc(filters, func(p protocol.Pattern) bool { return p.Match(channel) }) {
+							continue
+						}
+						for _, offset := range after64(offsets, since.Offset) {
+							if offset <= r.Through && !got[channel][offset] && offset > max(trimmed[channel], trimmed[""]) {
+								t.Errorf("%s %d is missing, since %d through %d: %v, trimmed %v", channel, offset, since.Offset, r.Through, got[channel], r.Trimmed)
+							}
+						}
+					}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if t.Failed() {
+					break
+				}
+			}
+			close(stop)
+			group.Wait()
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// after64 is the part of ascending offsets that are larger than since.
+func after64(offsets []uint64, since uint64) []uint64 {
+	i, found := slices.BinarySearch(offsets, since)
+	if found {
+		i++
+	}
+	return offsets[i:]
 }

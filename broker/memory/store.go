@@ -1,12 +1,10 @@
 package memory
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
-	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // What a kept message or channel costs beside its bytes, so that max_history bounds many small ones as well.
@@ -21,8 +19,12 @@ const maxGone = 10_000
 // store holds the histories. It is used under the broker's lock.
 type store struct {
 	channels map[string]*channel
+	list     []*channel // all channels, in no order
+	log      journal    // all messages
 	ages     map[time.Duration]*queue
-	bytes    int // of all channels, overhead included
+	bytes    int    // of all channels, overhead included
+	trimmed  uint64 // newest offset of any channel that is no longer kept
+	shed     uint64 // newest offset that was dropped for its age or for want of room
 
 	// gone remembers of freed channels through which offset they were trimmed, so that a client that had seen all of it is not told
 	// that something is missing. Beyond maxGone the oldest are only remembered together, by the largest such offset.
@@ -33,6 +35,8 @@ type store struct {
 
 // channel is a channel with history.
 type channel struct {
+	name        string
+	at          int // in the list
 	retention   hub.Retention
 	messages    []*hub.Message // in offset order
 	bytes       int
@@ -99,16 +103,18 @@ func cost(m *hub.Message) int { return len(m.Bytes) + messageOverhead }
 func (s *store) add(m *hub.Message) {
 	ch := s.channels[m.Channel]
 	if ch == nil {
-		ch = &channel{trimmed: s.forgotten}
+		ch = &channel{name: m.Channel, at: len(s.list), trimmed: s.forgotten}
 		if through, ok := s.gone[m.Channel]; ok {
 			ch.trimmed, ch.last = through, through
 			delete(s.gone, m.Channel)
 		}
 		s.channels[m.Channel] = ch
+		s.list = append(s.list, ch)
 		s.bytes += channelOverhead + len(m.Channel)
 	}
 	ch.retention = m.Rule.History
 	ch.messages = append(ch.messages, m)
+	s.log.add(m)
 	ch.bytes += len(m.Bytes)
 	ch.published++
 	ch.publishedAt, ch.last = m.Time, m.Offset
@@ -133,6 +139,8 @@ func (s *store) drop(ch *channel) {
 	ch.messages = ch.messages[1:]
 	ch.bytes -= len(m.Bytes)
 	ch.trimmed = m.Offset
+	s.trimmed = max(s.trimmed, m.Offset)
+	s.log.drop(m.Offset)
 	s.bytes -= cost(m)
 	if len(ch.messages) == 0 {
 		s.free(m.Channel, ch)
@@ -141,6 +149,10 @@ func (s *store) drop(ch *channel) {
 
 func (s *store) free(name string, ch *channel) {
 	delete(s.channels, name)
+	last := len(s.list) - 1
+	s.list[ch.at], s.list[last].at = s.list[last], ch.at
+	s.list[last] = nil
+	s.list = s.list[:last]
 	s.bytes -= channelOverhead + len(name)
 	s.gone[name] = ch.trimmed
 	s.goneOrder = append(s.goneOrder, freed{name, ch.trimmed})
@@ -187,11 +199,14 @@ func (q *queue) compact() {
 	q.dead = 0
 }
 
-// expire frees what has grown too old.
-func (s *store) expire(now time.Time) {
+// expire frees what has grown too old, at most so many messages at once. It reports whether that was all.
+func (s *store) expire(now time.Time, most int) (all bool) {
 	for age, q := range s.ages {
 		if age > 0 {
 			for e, ok := q.front(); ok && now.Sub(e.at) >= age; e, ok = q.front() {
+				if most--; most < 0 {
+					return false
+				}
 				s.dropThrough(e)
 				q.pop()
 			}
@@ -200,6 +215,7 @@ func (s *store) expire(now time.Time) {
 			delete(s.ages, age)
 		}
 	}
+	return true
 }
 
 // shrink drops the oldest messages of all until at most limit bytes are kept.
@@ -223,64 +239,8 @@ func (s *store) shrink(limit int) {
 // dropThrough drops a message and what its channel has before it. Where a reload changed the channel's age its older messages lie in
 // another queue; in each the channel's own order holds.
 func (s *store) dropThrough(e entry) {
+	s.shed = max(s.shed, e.offset)
 	for !e.dead() {
 		s.drop(e.channel)
 	}
-}
-
-// each calls with for every channel that the filter matches and that has news behind since, and without for every one of which
-// some of these news are gone; without may be called with the empty name for channels that are no longer known by name.
-func (s *store) each(filter protocol.Pattern, since uint64, with func(string, *channel), without func(string, uint64)) {
-	visit := func(name string, ch *channel) {
-		if ch.last <= since {
-			return
-		}
-		with(name, ch)
-		if ch.trimmed > since {
-			without(name, ch.trimmed)
-		}
-	}
-	if !filter.IsPattern() {
-		name := filter.String()
-		if ch := s.channels[name]; ch != nil {
-			visit(name, ch)
-		} else if through, ok := s.gone[name]; ok {
-			if through > since {
-				without(name, through)
-			}
-		} else if s.forgotten > since {
-			// It may have had messages that are gone, or never have existed.
-			without(name, s.forgotten)
-		}
-		return
-	}
-	for name, ch := range s.channels {
-		if ch.last > since && filter.Match(name) {
-			visit(name, ch)
-		}
-	}
-	for name, through := range s.gone {
-		if through > since && filter.Match(name) {
-			without(name, through)
-		}
-	}
-	if s.forgotten > since {
-		without("", s.forgotten)
-	}
-}
-
-// newest gives the newest n messages of all channels that the filter matches, in no order.
-func (b *Broker) lastLocked(filter protocol.Pattern, n int) []*hub.Message {
-	tail := func(all []*hub.Message) []*hub.Message { return all[max(0, len(all)-n):] }
-	if !filter.IsPattern() {
-		return tail(b.store.messages(filter.String()))
-	}
-	var all []*hub.Message
-	for name, ch := range b.store.channels {
-		if filter.Match(name) {
-			all = append(all, tail(ch.messages)...)
-		}
-	}
-	slices.SortFunc(all, func(x, y *hub.Message) int { return cmp.Compare(x.Offset, y.Offset) })
-	return tail(all)
 }
