@@ -51,7 +51,7 @@ func TestReplayOnAConnectionThatListens(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHub(t, settings(rule(t, "**", 1000, short)))
+			h := newHub(t, unhurried(settings(rule(t, "**", 1000, short))))
 			p, c := tcp(t, h, &receiver{})
 			var subscribed []string
 			type sent struct{ channel, text string }
@@ -142,7 +142,7 @@ func TestReplayWhileCatchingUp(t *testing.T) {
 func TestCatchUpInParts(t *testing.T) {
 	const before, after = 1700, 300
 	roomy := flow.Class{MaxMessages: 1 << 20, MaxBytes: 1 << 30}
-	h := newHub(t, settings(rule(t, "short", 10, flow.Class{MaxMessages: 1, MaxBytes: 1 << 20}), rule(t, "long", 10_000, roomy)))
+	h := newHub(t, unhurried(settings(rule(t, "short", 10, flow.Class{MaxMessages: 1, MaxBytes: 1 << 20}), rule(t, "long", 10_000, roomy))))
 	// The first messages do not fit: that is what makes the rest come by catching up.
 	for range 3 {
 		publish(t, h, "short", `0`)
@@ -248,7 +248,7 @@ func TestSubscribeWhileAPartIsFetched(t *testing.T) {
 
 // TestTrimmedIsToldOnce: that history is missing is told before the replay, once however many parts the replay comes in.
 func TestTrimmedIsToldOnce(t *testing.T) {
-	h := newHub(t, settings(rule(t, "kept", 100, short), rule(t, "trimmed", 2, short)))
+	h := newHub(t, unhurried(settings(rule(t, "kept", 100, short), rule(t, "trimmed", 2, short))))
 	for n := range 10 {
 		publish(t, h, "kept", fmt.Sprint(n))
 	}
@@ -281,7 +281,7 @@ func TestCatchUpPastWhatIsForbidden(t *testing.T) {
 	secret.Allow = access.Rules{}
 	hidden := rule(t, "hidden/*", 1, short) // what is trimmed of it is not told of
 	hidden.Allow = access.Rules{}
-	h := newHub(t, settings(secret, hidden, rule(t, "**", 100, short)))
+	h := newHub(t, unhurried(settings(secret, hidden, rule(t, "**", 100, short))))
 	for range 3 {
 		publish(t, h, "hidden/a", `0`)
 	}

@@ -50,7 +50,7 @@ func TestMessageSizeOfOpenConnections(t *testing.T) {
 
 // TestMessagesBeforeALowerLimit: what was allowed when it was sent is not held against a client later.
 func TestMessagesBeforeALowerLimit(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	p, c := tcp(t, h, &receiver{receive: func(c *hub.Conn, _ []byte) { c.Reply([]byte(`{"type":"pong"}`)) }})
 	p.text(strings.Repeat("x", 3000))
 	p.expect("pong")

@@ -282,7 +282,7 @@ func TestNothingIsReceivedBehindAClose(t *testing.T) {
 }
 
 func TestPongStandsBetweenFrames(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, msg []byte) { c.Reply(msg) }})
 	big := `"` + strings.Repeat("x", 4000) + `"`
 	var sending sync.WaitGroup
@@ -319,7 +319,7 @@ func TestPongStandsBetweenFrames(t *testing.T) {
 func TestRepliesAreBounded(t *testing.T) {
 	s := settings()
 	s.WriteTimeout = time.Hour
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	answer := []byte(`"` + strings.Repeat("x", 2000) + `"`)
 	p, c := narrow(t, h, &receiver{receive: func(c *hub.Conn, _ []byte) { c.Reply(answer) }})
 	_ = p.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))

@@ -13,7 +13,7 @@ import (
 
 // TestSubscriptionsEndWithTheirConnection: those of others stay.
 func TestSubscriptionsEndWithTheirConnection(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	leaving, lc := tcp(t, h, &receiver{})
 	staying, sc := tcp(t, h, &receiver{})
 	subscribe(t, h, lc, nil, 0, "both", "own/1", "own/2", "own/*")
@@ -152,7 +152,7 @@ func TestUpgradeOfAClosedHub(t *testing.T) {
 // TestRefusedClientMayFinish: what a client is still sending when it is closed is read to no purpose, for a reset would take from it
 // the close frame that says why.
 func TestRefusedClientMayFinish(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	p, c := tcp(t, h, &receiver{})
 	p.send(2, []byte("binary"))
 	if op, payload, err := p.frame(); err != nil || op != opClose || string(payload[:2]) != "\x03\xeb" {

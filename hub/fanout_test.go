@@ -25,7 +25,7 @@ func (p *peer) expect(typ string) map[string]any {
 }
 
 func TestOneDeliveryHoweverManySubscriptions(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	p, c := tcp(t, h, &receiver{})
 	subscribe(t, h, c, nil, 0, "a/b", "a/*", "a/**", "**", "*/b")
 	for range 5 {
@@ -66,7 +66,7 @@ func TestSubscriptionsAreLimited(t *testing.T) {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			s := settings()
 			s.MaxSubscriptions = limit
-			h := newHub(t, s)
+			h := newHub(t, unhurried(s))
 			p, c := tcp(t, h, &receiver{})
 			subscribe(t, h, c, nil, 0, "a", "b", "a", "c", "d")
 			for range 4 {
@@ -105,7 +105,7 @@ func TestDuplicatesAreCounted(t *testing.T) {
 // TestOrder: with several publishers every subscriber gets all messages, in one order.
 func TestOrder(t *testing.T) {
 	const publishers, each, subscribers = 4, 500, 6
-	h := newHub(t, settings(rule(t, "**", 100_000, flow.Class{MaxMessages: 1 << 20, MaxBytes: 1 << 30})))
+	h := newHub(t, unhurried(settings(rule(t, "**", 100_000, flow.Class{MaxMessages: 1 << 20, MaxBytes: 1 << 30}))))
 	peers := make([]*peer, subscribers)
 	for i := range peers {
 		p, c := tcp(t, h, &receiver{})
@@ -157,7 +157,7 @@ func TestStoppedReader(t *testing.T) {
 		t.Run(policy.String(), func(t *testing.T) {
 			s := settings(rule(t, "**", messages+10, flow.Class{MaxMessages: 100, MaxBytes: 1 << 20, Policy: policy}))
 			s.Health.Close = 0
-			h := newHub(t, s)
+			h := newHub(t, unhurried(s))
 			stopped, c := narrow(t, h, &receiver{})
 			subscribe(t, h, c, nil, 0, "c")
 			stopped.expect("subscription_confirmed")
@@ -227,7 +227,7 @@ func account(t *testing.T, p *peer, messages int, policy flow.Policy) {
 // and the order is kept, over a name, several names and patterns.
 func TestReplayJoinsLive(t *testing.T) {
 	const total = 4000
-	h := newHub(t, settings(rule(t, "**", total+1, flow.Class{MaxMessages: 50, MaxBytes: 1 << 20, Policy: flow.Block})))
+	h := newHub(t, unhurried(settings(rule(t, "**", total+1, flow.Class{MaxMessages: 50, MaxBytes: 1 << 20, Policy: flow.Block}))))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range 3 {
@@ -281,7 +281,7 @@ func TestReplayJoinsLive(t *testing.T) {
 
 func TestRecoveredIsTruthful(t *testing.T) {
 	class := flow.Class{MaxMessages: 1000, MaxBytes: 1 << 20}
-	h := newHub(t, settings(rule(t, "short/**", 2, class), rule(t, "none/**", 0, class), rule(t, "**", 100, class)))
+	h := newHub(t, unhurried(settings(rule(t, "short/**", 2, class), rule(t, "none/**", 0, class), rule(t, "**", 100, class))))
 	epoch := h.Position().Epoch
 	for n := range 5 {
 		publish(t, h, "short/a", fmt.Sprint(n)) // 1..5; 1..3 are trimmed
@@ -327,7 +327,7 @@ func TestRecoveredIsTruthful(t *testing.T) {
 }
 
 func TestHistoryOnSubscribe(t *testing.T) {
-	h := newHub(t, settings(rule(t, "**", 100, flow.Class{MaxMessages: 3, MaxBytes: 1 << 20})))
+	h := newHub(t, unhurried(settings(rule(t, "**", 100, flow.Class{MaxMessages: 3, MaxBytes: 1 << 20}))))
 	for n := range 50 {
 		publish(t, h, fmt.Sprintf("c/%d", n%2), fmt.Sprint(n))
 	}
@@ -353,7 +353,7 @@ func TestShed(t *testing.T) {
 	s := settings(rule(t, "**", 0, flow.Class{MaxMessages: 1 << 20, MaxBytes: 1 << 30}))
 	s.MaxQueued = 4 << 20
 	s.WriteTimeout = time.Hour
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	var peers []*peer
 	for range 4 {
 		p, c := narrow(t, h, &receiver{})
@@ -374,7 +374,7 @@ func TestShed(t *testing.T) {
 }
 
 func TestUnicastAndBroadcast(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	a, ca := tcp(t, h, &receiver{})
 	b, _ := tcp(t, h, &receiver{})
 	if err := h.Broadcast([]byte(`{"type":"message","data":"all"}`)); err != nil {
@@ -404,7 +404,7 @@ func TestUnicastAndBroadcast(t *testing.T) {
 }
 
 func TestCloseSendsAway(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	p, _ := tcp(t, h, &receiver{})
 	done := make(chan struct{})
 	go func() {
@@ -425,7 +425,7 @@ func TestCloseSendsAway(t *testing.T) {
 func TestBurstsCostNothing(t *testing.T) {
 	const messages = 3000
 	for _, policy := range []flow.Policy{flow.DropOldest, flow.Conflate, flow.Disconnect} {
-		h := newHub(t, settings(rule(t, "**", 0, flow.Class{MaxMessages: 5, MaxBytes: 1 << 20, Policy: policy})))
+		h := newHub(t, unhurried(settings(rule(t, "**", 0, flow.Class{MaxMessages: 5, MaxBytes: 1 << 20, Policy: policy}))))
 		p, c := tcp(t, h, &receiver{})
 		subscribe(t, h, c, nil, 0, "c")
 		p.expect("subscription_confirmed")

@@ -13,11 +13,18 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/memory"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 )
 
 // patient are settings under which nothing but its health closes a client that does not read.
 func patient(s *hub.Settings) *hub.Settings {
 	s.HeartbeatInterval, s.HeartbeatTimeout, s.WriteTimeout = 30*time.Second, 2*time.Hour, time.Hour
+	return s
+}
+
+// unhurried gives a client on a real socket all the time that a slow machine needs.
+func unhurried(s *hub.Settings) *hub.Settings {
+	s.HeartbeatTimeout, s.WriteTimeout = wait.Limit, wait.Limit
 	return s
 }
 

@@ -102,7 +102,7 @@ func TestIdentify(t *testing.T) {
 	}
 	s := settings(staff, own, rest)
 	s.MaxConnectionsPerUser = 1
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	p, c := tcp(t, h, &receiver{})
 	if refusal := c.Identify(&access.Identity{User: "ann", Roles: []string{"staff"}}); refusal != hub.Admitted {
 		t.Fatal(refusal)

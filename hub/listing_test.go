@@ -16,7 +16,7 @@ import (
 func TestChannelPages(t *testing.T) {
 	s := settings(rule(t, "kept/**", 2, flow.Class{MaxMessages: 100, MaxBytes: 1 << 20}), rule(t, "**", 0, flow.Class{MaxMessages: 100, MaxBytes: 1 << 20}))
 	s.MaxSubscriptions = 1000
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	var peers []*peer
 	var conns []*hub.Conn
 	for range 4 { // on several shards

@@ -19,6 +19,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/broker/memory"
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wait"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
@@ -204,7 +205,7 @@ func tcpPair(t testing.TB, buffers int) (near, far net.Conn) {
 		_ = near.(*net.TCPConn).SetReadBuffer(buffers)
 		_ = far.(*net.TCPConn).SetWriteBuffer(buffers)
 	}
-	_ = near.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = near.SetDeadline(time.Now().Add(wait.Limit))
 	return near, far
 }
 

@@ -21,7 +21,7 @@ func echo(c *hub.Conn, msg []byte) { c.Reply(msg) }
 
 // TestSilentConnectionsHaveNoGoroutine: they come back for every message, whatever its pieces.
 func TestSilentConnectionsHaveNoGoroutine(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	before := runtime.NumGoroutine()
 	var peers []*peer
 	var conns []*hub.Conn
@@ -98,7 +98,7 @@ func TestEndsWhileParked(t *testing.T) {
 	}
 	for name, end := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHub(t, settings())
+			h := newHub(t, unhurried(settings()))
 			r := &receiver{}
 			p, c := tcp(t, h, r)
 			parked(t, c)
@@ -118,7 +118,7 @@ func TestEndsWhileParked(t *testing.T) {
 func TestBusyConnectionsKeepTheirGoroutine(t *testing.T) {
 	s := settings()
 	s.HeartbeatInterval = 40 * time.Millisecond // looks at the connections come at a quarter of it
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	h.ParkWhenSilent()
 	p, c := tcp(t, h, &receiver{receive: echo})
 	p.text(`{"n":1}`)

@@ -9,7 +9,7 @@ import (
 
 // TestTotalsNeverFall: a connection that ends is counted with the open ones or with those that have ended, never with both.
 func TestTotalsNeverFall(t *testing.T) {
-	h := newHub(t, settings())
+	h := newHub(t, unhurried(settings()))
 	var connecting sync.WaitGroup
 	connecting.Go(func() {
 		for range 300 {

@@ -105,7 +105,7 @@ func TestPongs(t *testing.T) {
 // TestPartOfAWriteIsKept: what a socket took only in part is not touched by what the shard writes to others meanwhile.
 func TestPartOfAWriteIsKept(t *testing.T) {
 	s := patient(settings(rule(t, "**", 0, flow.Class{MaxMessages: 1 << 20, MaxBytes: 1 << 30})))
-	h := newHub(t, s)
+	h := newHub(t, unhurried(s))
 	shards := runtime.GOMAXPROCS(0) // which take connections in turn
 	peers := make([]*peer, shards+1)
 	conns := make([]*hub.Conn, len(peers))
