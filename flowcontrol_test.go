@@ -18,7 +18,7 @@ const anyone = "allow subscribe anyone\nallow publish anyone\nallow history anyo
 func clogged(policy, more string) string {
 	return `
 	rate_limit 1000000
-	write_timeout 1m
+	write_timeout 5m
 	channel c {
 		history 100000
 		queue 20 64KiB ` + policy + "\n" + anyone + `
@@ -349,7 +349,7 @@ func TestUnhealthyClientsAreClosed(t *testing.T) {
 // read are among them.
 func TestTheSlowestGoFirst(t *testing.T) {
 	const count = 6
-	s := serve(t, "rate_limit 1000000\nwrite_timeout 1m\nqueue 100000 64MiB\nmax_queued 2MiB")
+	s := serve(t, "rate_limit 1000000\nwrite_timeout 5m\nqueue 100000 64MiB\nmax_queued 2MiB")
 	h := hubOf(t, "default")
 	little, conn := s.narrow()
 	reader, publisher := s.dial(), s.dial()
@@ -398,7 +398,7 @@ func TestAStreamWhoseClientStandsStill(t *testing.T) {
 		stalls        int // of another client's streams, while it stands still
 		open          bool
 	}{
-		{"for longer than the stall timeout", "write_timeout 1m\nstream {\nstall_timeout 300ms\n}", 2, true},
+		{"for longer than the stall timeout", "write_timeout 5m\nstream {\nstall_timeout 300ms\n}", 2, true},
 		{"for longer than the write timeout", "write_timeout 200ms\nstream {\nstall_timeout 1m\n}", 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -167,7 +167,7 @@ func TestMetricsAreWhatWasDone(t *testing.T) {
 
 // TestMetricsOfLosses: what a slow client loses is counted by the policy, and told by as many gaps.
 func TestMetricsOfLosses(t *testing.T) {
-	s := serveSite(t, "metrics /metrics\n"+apiSite+ws("health off\nwrite_timeout 1m\nchannel a/** {\nqueue 10 10MiB drop_oldest\n"+anyone+"\n}\n"))
+	s := serveSite(t, "metrics /metrics\n"+apiSite+ws("health off\nwrite_timeout 5m\nchannel a/** {\nqueue 10 10MiB drop_oldest\n"+anyone+"\n}\n"))
 	slow := wstest.Dial(t, s.url(), wstest.Options{ReadBuffer: 4096})
 	slow.Subscribe("a/b")
 	api := s.api("/rt")

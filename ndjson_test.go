@@ -115,7 +115,7 @@ func TestAnswersGoTogether(t *testing.T) {
 // TestNDJSONBatches: what has gathered for a client that was slow to read comes in few frames, and all of it.
 func TestNDJSONBatches(t *testing.T) {
 	const messages = 5000
-	s := serve(t, "rate_limit 1000000\nqueue 10000 64MiB")
+	s := serve(t, "rate_limit 1000000\nwrite_timeout 5m\nqueue 10000 64MiB")
 	raw := dialLines(s, "neuroquantum.v1.ndjson", 4<<10)
 	readLines(t, raw)
 	raw.Text(`{"type":"subscribe","channel":"a"}`)
@@ -175,7 +175,7 @@ func TestConflate(t *testing.T) {
 	s := serve(t, `
 	rate_limit 1000000
 	health off
-	write_timeout 1m
+	write_timeout 5m
 	channel ** {
 		history 100000
 		queue 100 1MiB conflate
