@@ -378,7 +378,7 @@ func (s *shard) attend(sub *subscription, member, watch bool) {
 	if watch != (sub.watch != nil) {
 		if watch {
 			sub.watch = &subscription{conn: sub.conn, pattern: sub.pattern}
-			s.watches.add(sub.watch)
+			s.watches.add(sub.watch) // there is room: sub is in its twin
 			p.watch(sub.pattern, 1)
 		} else {
 			s.watches.remove(sub.watch)

@@ -144,13 +144,18 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 		return nil, false
 	}
 	sub = &subscription{conn: c, pattern: pattern, from: s.processed}
+	if !s.index.add(sub) {
+		refusal := protocol.Errorf(protocol.LimitExceeded, "too many patterns like this one are in use: use at most two wildcards, or name more segments")
+		c.pushReply(frame(protocol.AppendError(nil, refusal, id, "", pattern.String())))
+		s.hub.stats.oversubscribed.Add(1)
+		return nil, false
+	}
 	if c.subs == nil {
 		c.subs = make(map[string]*subscription)
 	}
 	c.subs[pattern.String()] = sub
 	c.joined++
 	c.subCount.Store(int32(len(c.subs)))
-	s.index.add(sub)
 	return sub, true
 }
 

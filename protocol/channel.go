@@ -137,6 +137,15 @@ func (p Pattern) Match(name string) bool {
 	return p.match(name, nil)
 }
 
+// MatchSegments is Match for the segments of a name that uses the pattern's separator, or of one segment.
+func (p Pattern) MatchSegments(name []string) bool {
+	state := p.closure(1)
+	for i := 0; i < len(name) && state != 0; i++ {
+		state = p.step(state, name[i], nil)
+	}
+	return state&(1<<len(p.segments)) != 0
+}
+
 // match is Match of the pattern with a filling in it; nil fills nothing.
 func (p Pattern) match(name string, f *Filling) bool {
 	sep := separator(name)
