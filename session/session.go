@@ -64,6 +64,9 @@ const (
 	failuresWindow = 10 * time.Second
 )
 
+// namesPerMessage is how many names in a message count as much against the rate as a message.
+const namesPerMessage = 8
+
 // maxHistory is how many messages a `history` answer may hold, and how many a `subscribe` may ask to replay by number.
 const maxHistory = 10_000
 
@@ -136,11 +139,12 @@ func (s *Session) Receive(msg []byte) (active bool) {
 		req, _ := protocol.Decode(msg)
 		s.env.Counters.request(req.Type)
 		limited := protocol.Errorf(protocol.RateLimited, "too many messages")
-		limited.RetryAfter = time.Duration(float64(time.Second) / float64(s.limiter.Limit()))
+		limited.RetryAfter = time.Duration((1 - s.limiter.TokensAt(now)) / float64(s.limiter.Limit()) * float64(time.Second))
 		s.fail(req, "", limited)
 		return true
 	}
 	req, err := protocol.Decode(msg)
+	s.charge(now, len(req.Channels)/namesPerMessage)
 	s.env.Counters.request(req.Type)
 	if err != nil {
 		s.fail(req, "", err)
@@ -148,6 +152,14 @@ func (s *Session) Receive(msg []byte) (active bool) {
 	}
 	s.handle(req)
 	return req.Type != protocol.TypePing && req.Type != protocol.TypePong
+}
+
+// charge counts what a message costs beside itself against the rate, once it has been let in: it is handled whatever it costs, and the
+// messages after it wait. What it costs is at most what the bucket holds when it is full.
+func (s *Session) charge(now time.Time, messages int) {
+	if s.limiter != nil && messages > 0 {
+		s.limiter.ReserveN(now, min(messages, s.limiter.Burst()))
+	}
 }
 
 // refresh takes over a new configuration.
