@@ -53,8 +53,8 @@ func (w *Work) step() bool {
 // name, and one that begins with another segment than p, take no work.
 //
 // What q matches is the names that come of it by putting segments in the place of its wildcards. A segment that p does not name is the
-// hardest for p: whatever p makes of it, it makes of any other. So p need only match the names with such segments in the place of each *
-// and of each **, there any number of them. The search walks through these names and keeps the set of places in p that each can have
+// hardest for p: whatever p makes of it, it makes of any other. So p need only match the names that have such segments in the place of
+// each *, and any number of them in that of each **. The search walks through these names and keeps the set of places in p that each can have
 // reached; a place in q and a set in p that were seen before need not be looked at again.
 func (p Pattern) Contains(q Pattern, work *Work) bool {
 	switch {
@@ -69,14 +69,18 @@ func (p Pattern) Contains(q Pattern, work *Work) bool {
 	case (p.star|p.deep|q.star|q.deep)&1 == 0 && p.segments[0] != q.segments[0]:
 		return false
 	}
-	s := search{p: p, q: q, places: make([]place, 0, 32)}
+	end := uint32(1) << len(p.segments)
+	all := p.deep & (end >> 1) // a ** at the end: from there on p matches whatever follows
+	s := search{p: p, q: q, places: make([]place, 0, fewPlaces)}
 	s.reach(place{p: p.closure(1)})
 	for i := 0; i < len(s.places); i++ {
 		at := s.places[i]
-		if int(at.q) == len(q.segments) {
-			if at.begun && at.p&(1<<len(p.segments)) == 0 {
-				return false
-			}
+		switch {
+		case at.p&all != 0:
+			continue
+		case at.p == 0, int(at.q) == len(q.segments) && at.begun && at.p&end == 0:
+			return false // what q makes of the name from here on does not matter: it makes something
+		case int(at.q) == len(q.segments):
 			continue
 		}
 		if !work.step() {
@@ -158,7 +162,10 @@ func (s *search) reach(at place) {
 // Canonical returns the segments of the shortest pattern that matches the same names, where both have a separator or neither: in a row of
 // wildcards each ** but one adds nothing, and the order does not matter, so that **/* is */** and **/** is **. They must not be changed.
 func (p Pattern) Canonical() []string {
-	if p.deep == 0 || p.deep<<1&(p.star|p.deep) == 0 {
+	if p.star == 1 && p.deep == 2 && len(p.segments) == 2 {
+		return p.segments[1:] // a name has at least one segment
+	}
+	if p.deep<<1&(p.star|p.deep) == 0 {
 		return p.segments
 	}
 	out := make([]string, 0, len(p.segments))
@@ -177,6 +184,9 @@ func (p Pattern) Canonical() []string {
 		if i < len(p.segments) {
 			out = append(out, p.segments[i])
 		}
+	}
+	if len(out) == 2 && out[0] == "*" && out[1] == "**" {
+		return out[1:]
 	}
 	return out
 }
