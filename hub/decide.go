@@ -65,17 +65,20 @@ type verdict struct {
 // in many messages.
 const workEach = 100
 
-// decide decides what of a client's subscriptions is still allowed.
-func (s *Settings) decide(id *access.Identity, subs []held) []verdict {
+// decide decides what of a client's subscriptions settings still allow. It must not run on a shard.
+func (h *Hub) decide(s *Settings, id *access.Identity, subs []held) []verdict {
+	if h.onDecide != nil {
+		h.onDecide()
+	}
 	work := protocol.NewWork(protocol.MaxWork + workEach*len(subs))
 	keeps := s.keepsPresence()
 	verdicts := make([]verdict, len(subs))
-	for i, h := range subs {
-		p, rule := h.sub.pattern, h.rule
+	for i, at := range subs {
+		p, rule := at.sub.pattern, at.rule
 		if !s.has(rule) {
 			rule = s.RuleOf(p, work)
 		}
-		verdicts[i] = verdict{h.sub, rule, h.watch, rule.attends(p, keeps), rule.denies(id, p, h.watch, work)}
+		verdicts[i] = verdict{at.sub, rule, at.watch, rule.attends(p, keeps), rule.denies(id, p, at.watch, work)}
 	}
 	return verdicts
 }
@@ -104,19 +107,11 @@ func (c *Conn) heldByShard() []held {
 func (c *Conn) decideAgain(settings *Settings, id *access.Identity) {
 	subs := c.held()
 	for {
-		c.hub.deciding()
-		verdicts := settings.decide(id, subs)
+		verdicts := c.hub.decide(settings, id, subs)
 		c.shard.do(func() { subs = c.shard.apply(c, id, verdicts) })
 		if len(subs) == 0 {
 			return
 		}
-	}
-}
-
-// deciding tells a test that rights are about to be decided.
-func (h *Hub) deciding() {
-	if h.onDecide != nil {
-		h.onDecide()
 	}
 }
 

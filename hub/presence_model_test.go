@@ -138,7 +138,7 @@ func (s *presenceScene) identify() {
 		user = "ann"
 	}
 	id := s.identity(user)
-	c.shard.apply(c, id, s.hub.Settings().decide(id, c.heldByShard()))
+	c.shard.apply(c, id, s.hub.decide(s.hub.Settings(), id, c.heldByShard()))
 	for channel, sub := range c.subs {
 		if rule := s.hub.Settings().RuleOf(sub.pattern, protocol.NewWork(protocol.MaxWork)); !rule.Allow.Subscribe.Allow(c.Identity()) {
 			s.Fatalf("%s kept %s", c.id, channel)
