@@ -132,27 +132,38 @@ func (s *shard) apply(c *Conn, id *access.Identity, verdicts []verdict) (undecid
 		c.identity.Store(id)
 		c.setDeadline()
 	}
-	decided := make(map[*subscription]struct{}, len(verdicts))
+	decided := verdicts[:0]
 	for _, v := range verdicts {
-		if c.subs[v.sub.pattern.String()] != v.sub || v.sub.watch != nil && !v.watch {
-			continue
-		}
-		if v.denial != Granted {
+		switch {
+		case c.subs[v.sub.pattern.String()] != v.sub || v.sub.watch != nil && !v.watch:
+		case v.denial != Granted:
 			s.revoke(c, v.sub, v.denial)
-			continue
+		default:
+			v.sub.rule = v.rule
+			s.attend(v.sub, v.member, v.sub.watch != nil)
+			decided = append(decided, v)
 		}
-		decided[v.sub] = struct{}{}
-		v.sub.rule = v.rule
-		s.attend(v.sub, v.member, v.sub.watch != nil)
+	}
+	if len(decided) < len(c.subs) {
+		undecided = c.leaveUndecided(decided)
+	}
+	c.subCount.Store(int32(len(c.subs)))
+	s.touch(c)
+	return undecided
+}
+
+// leaveUndecided lists the subscriptions that are not among those decided, and takes their rules.
+func (c *Conn) leaveUndecided(decided []verdict) (undecided []held) {
+	known := make(map[*subscription]struct{}, len(decided))
+	for _, v := range decided {
+		known[v.sub] = struct{}{}
 	}
 	for _, sub := range c.subs {
-		if _, ok := decided[sub]; !ok {
+		if _, ok := known[sub]; !ok {
 			sub.rule = nil
 			undecided = append(undecided, held{sub, nil, sub.watch != nil})
 		}
 	}
-	c.subCount.Store(int32(len(c.subs)))
-	s.touch(c)
 	return undecided
 }
 
