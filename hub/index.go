@@ -99,9 +99,10 @@ type node struct {
 	star     *node // after *
 	deep     *node // after **: it stays here over any number of segments
 	isDeep   bool
-	subs     list
+	subs     list   // to the pattern that leads here
+	under    list   // to that pattern and a ** after it: whatever follows
 	step     uint64 // of the last step of a look-up that came here
-	found    uint64 // the last look-up that subs matched before the end of the name
+	found    uint64 // the last look-up that gave under
 }
 
 // topic is a name that connections are subscribed to.
@@ -136,7 +137,8 @@ func (x *index) remove(s *subscription) {
 		}
 	} else if f := x.forest(p.Separator()); f != nil {
 		if segments := p.Canonical(); inTrie(segments) {
-			f.root.prune(segments)
+			way, _ := wayTo(segments)
+			f.root.prune(way)
 		} else {
 			f.drop(segments)
 		}
@@ -177,9 +179,13 @@ func (x *index) listOf(p protocol.Pattern, create bool) *list {
 		}
 		return &e.subs
 	}
+	way, deep := wayTo(segments)
 	at := &f.root
-	for _, segment := range segments {
+	for _, segment := range way {
 		at = at.child(segment, create)
+	}
+	if deep {
+		return &at.under
 	}
 	return &at.subs
 }
@@ -195,6 +201,15 @@ func (x *index) forest(separator byte) *forest {
 }
 
 func isWildcard(segment string) bool { return segment == "*" || segment == "**" }
+
+// wayTo is the way to a pattern in a trie; deep says that a ** comes after it.
+func wayTo(canonical []string) (way []string, deep bool) {
+	last := len(canonical) - 1
+	if canonical[last] == "**" {
+		return canonical[:last], true
+	}
+	return canonical, false
+}
 
 // inTrie reports whether a pattern is kept in the trie: one with at most two *, one with a single **, whatever of these with a ** at its
 // end, which leads nowhere else, and one with nothing else, of which there are few.
@@ -305,7 +320,7 @@ func (n *node) place(segment string) **node {
 	return nil
 }
 
-// ends reports whether no pattern goes on after this one.
+// ends reports whether no node comes after this one.
 func (n *node) ends() bool {
 	return n.only == nil && len(n.children) == 0 && n.star == nil && n.deep == nil
 }
@@ -325,7 +340,7 @@ func (n *node) prune(segments []string) bool {
 			}
 		}
 	}
-	return len(n.subs) == 0 && n.ends()
+	return len(n.subs) == 0 && len(n.under) == 0 && n.ends()
 }
 
 // done lets go of what match gave, so that nothing of it is kept in memory until the next.
@@ -391,7 +406,7 @@ func (x *index) search(f *forest, name string, separator byte) {
 // walk follows all ways through the trie at once, a segment at a time. A node is visited at most once a step however many ways
 // lead to it, which is what keeps patterns with several ** from costing exponentially.
 func (x *index) walk(root *node, name string, separator byte) {
-	if root.ends() {
+	if root.ends() && len(root.under) == 0 {
 		return
 	}
 	x.lookup++
@@ -420,26 +435,25 @@ func (x *index) walk(root *node, name string, separator byte) {
 		}
 	}
 	for _, n := range x.next {
-		if len(n.subs) > 0 && !n.isDeep {
+		if len(n.subs) > 0 {
 			x.hits = append(x.hits, n.subs)
 		}
 	}
 }
 
-// reach adds n to the places of the next step, and with it the place after a ** that stands for nothing. What ends in ** matches
-// whatever follows.
+// reach adds n to the places of the next step, and with it the place after a ** that stands for nothing.
 func (x *index) reach(n *node) {
 	if n.step == x.step {
 		return
 	}
 	n.step = x.step
 	x.visited++
-	if n.isDeep {
-		if len(n.subs) > 0 && n.found != x.lookup {
+	if len(n.under) > 0 {
+		if n.found != x.lookup {
 			n.found = x.lookup
-			x.hits = append(x.hits, n.subs)
+			x.hits = append(x.hits, n.under)
 		}
-		if n.ends() {
+		if n.ends() && len(n.subs) == 0 {
 			return
 		}
 	}

@@ -53,7 +53,7 @@ func matchingPatterns(name []string) (out []string) {
 }
 
 // mostVisits is how many nodes and patterns a look-up may come to among patterns that do not match. Each is a few tens of nanoseconds.
-const mostVisits = 3500
+const mostVisits = 2000
 
 // fill adds patterns to an index, as many as it takes.
 func fill(t *testing.T, x *index, patterns []string) (accepted, refused int) {
