@@ -243,12 +243,13 @@ func naiveValid(text string) bool {
 	if len(text) < 1 || len(text) > 255 || !utf8.ValidString(text) {
 		return false
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.White_Space) }) {
+	hidden := "\u200b\u2060\ufeff\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+	if strings.ContainsAny(text, hidden) || strings.ContainsFunc(text, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.White_Space) }) {
 		return false
 	}
 	parts, _ := naiveSplit(text)
 	return len(parts) <= 16 && !slices.ContainsFunc(parts, func(s string) bool {
-		return s == "" || strings.Contains(s, "*") && s != "*" && s != "**"
+		return s == "" || s == "." || s == ".." || strings.Contains(s, "*") && s != "*" && s != "**"
 	})
 }
 
