@@ -1,6 +1,7 @@
 package neuroquantumws_test
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 
@@ -157,4 +158,47 @@ func TestReloadEndsStreams(t *testing.T) {
 	}
 	kept.Send(M{"type": "credit", "stream_id": four["stream_id"], "batches": 1})
 	kept.Until("query_completed")
+}
+
+// boundQueries are two queries, each with a value that the site binds.
+func boundQueries(t *testing.T, one, other string) string {
+	text := "source demo sqlite " + demoDB(t) + "\n"
+	for name, bind := range map[string]string{"one": one, "other": other} {
+		text += "query " + name + ` {
+			source demo
+			sql "select id, @who as who from readings where id < 4 order by id"
+			bind who ` + bind + `
+			allow anyone
+		}
+		`
+	}
+	return text
+}
+
+// TestReloadedBinds: a stream whose value is bound otherwise by a new configuration ends, and the client may begin it again at once, with
+// the new value. What was read of the upgrade request stays; what was not stands for nothing.
+func TestReloadedBinds(t *testing.T) {
+	s := serve(t, boundQueries(t, "{http.request.header.X-Team}", "{http.request.header.X-Team}/x"))
+	c := s.dialWith(http.Header{"X-Team": {"blue"}})
+	open := func(query string) M { return start(c, M{"query": query, "credits": 0}) }
+	kept, changed := open("one"), open("other")
+	s.reload(ws(boundQueries(t, "{http.request.header.X-Team}", "fixed")))
+	if m := c.Until("error"); m.Text("code") != "FORBIDDEN" || m["stream_id"] != changed["stream_id"] {
+		t.Errorf("got %v", m)
+	}
+	for started, who := range map[string]string{kept.Text("stream_id"): "blue", open("other").Text("stream_id"): "fixed"} {
+		c.Send(M{"type": "credit", "stream_id": started, "batches": 1})
+		if row := asMap(c.Until("query_batch").List("rows")[0]); row["who"] != who {
+			t.Errorf("got %v, want %s", row, who)
+		}
+		c.Until("query_completed")
+	}
+	s.reload(ws(boundQueries(t, "{http.request.header.X-Other}", "fixed")))
+	c.Refused("FORBIDDEN", M{"type": "stream_query", "query": "one"})
+	open("other")
+}
+
+func asMap(row any) M {
+	m, _ := row.(map[string]any)
+	return m
 }

@@ -72,8 +72,9 @@ func unauthenticated(err error) *protocol.Error {
 
 // bind takes over the values that the configuration binds for whoever the client is now.
 func (s *Session) bind() {
-	if s.client.Bound != nil {
-		s.bound = s.client.Bound(s.conn.Identity())
+	s.bound = nil
+	if s.config.Bind != nil {
+		s.bound = s.config.Bind(s.client.Read, s.conn.Identity())
 	}
 }
 
@@ -83,15 +84,13 @@ func (s *Session) reviewStreams(id *access.Identity) {
 	before := s.bound
 	s.bind()
 	s.streams.Reown(id.User, func(name string, query *stream.Query) *protocol.Error {
-		if !maps.Equal(before[name], s.bound[name]) {
-			return protocol.Errorf(protocol.Forbidden, "this query is no longer open to you")
+		refused := s.refusal(name, query, id)
+		if refused == nil && !maps.Equal(before[name], s.bound[name]) {
+			refused = protocol.Errorf(protocol.Forbidden, "this query is no longer open to you")
 		}
-		return s.refusal(name, query, id)
+		return refused
 	})
 }
 
-// Reconfigure implements hub.Reconfigurer: what runs is held against the new configuration.
-func (s *Session) Reconfigure() {
-	s.refresh()
-	s.reviewStreams(s.conn.Identity())
-}
+// Reconfigure implements hub.Reconfigurer.
+func (s *Session) Reconfigure() { s.refresh() }

@@ -27,6 +27,9 @@ type Config struct {
 	// Catalog holds the named queries; QueryAccess says by name who may run them.
 	Catalog     *stream.Catalog
 	QueryAccess map[string]access.Terms
+	// Bind gives the values of query parameters that clients cannot set, by query and parameter, for a client and what was read of its
+	// upgrade request. nil where there are none.
+	Bind func(read map[string]string, id *access.Identity) map[string]map[string]string
 	// Tokens verifies the tokens that clients show by message; nil where none are taken.
 	Tokens *access.Tokens
 	// RawSQL are the sources that clients may send statements of their own to, in the configuration's order.
@@ -49,9 +52,8 @@ type Env struct {
 
 // Client is what the upgrade request says of a client.
 type Client struct {
-	// Bound gives the values of query parameters that clients cannot set, by query and parameter, for whoever the client is at the
-	// moment. nil where there are none.
-	Bound func(*access.Identity) map[string]map[string]string
+	// Read is what the configuration's Bind needs of the request.
+	Read map[string]string
 	// Tracer makes spans; nil where the client is not traced.
 	Tracer Tracer
 	// MustAuthenticate allows the client nothing but ping until it has.
@@ -98,7 +100,6 @@ type Session struct {
 // New makes the session of a connection.
 func New(env *Env, conn *hub.Conn, client Client) *Session {
 	s := &Session{env: env, conn: conn, client: client, awaited: client.MustAuthenticate}
-	s.bind()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	owner := stream.Owner{ConnectionID: conn.ID(), User: conn.Identity().User}
 	s.streams = env.Streams.NewGroup(owner, sender{conn})
@@ -162,7 +163,7 @@ func (s *Session) charge(now time.Time, messages int) {
 	}
 }
 
-// refresh takes over a new configuration.
+// refresh takes over a new configuration, and holds what runs against it.
 func (s *Session) refresh() {
 	config := s.env.Config.Load()
 	if config == s.config {
@@ -178,6 +179,7 @@ func (s *Session) refresh() {
 		s.limiter.SetBurst(config.Burst)
 	}
 	s.config = config
+	s.reviewStreams(s.conn.Identity())
 }
 
 func (s *Session) handle(req protocol.Request) {
