@@ -144,7 +144,8 @@ func (h *Handler) boundParams() map[string]map[string][]segment {
 	return bound
 }
 
-// readBound reads what these texts need of a request, by the text: it is all that is kept of the request for them.
+// readBound returns the texts of bound parameters that have placeholders of Caddy, with the values that the request gives them. Nothing else
+// of the request is kept for them.
 func (h *Handler) readBound(repl *caddy.Replacer) map[string]string {
 	var read map[string]string
 	for _, params := range h.boundParams() {
@@ -163,8 +164,9 @@ func (h *Handler) readBound(repl *caddy.Replacer) map[string]string {
 	return read
 }
 
-// bindParams returns the function that gives the values of bound parameters for a client, of whom the request said what readBound read,
-// maybe under an earlier configuration; nil where there are none. A text whose placeholders were not read then stands for nothing.
+// bindParams returns a function that computes the values of bound parameters for a client. read is the result of readBound for its upgrade
+// request, perhaps of an earlier configuration: a text with placeholders that was not read then is an empty value. It returns nil if there
+// are no bound parameters.
 func (h *Handler) bindParams() func(read map[string]string, id *access.Identity) map[string]map[string]string {
 	bound := h.boundParams()
 	if len(bound) == 0 {

@@ -9,7 +9,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
-// revoked reads the errors that tell a client of its ended subscriptions, and gives their channels in order.
+// revoked reads the errors for subscriptions that have ended, and returns their channels in order.
 func revoked(c *wstest.Client, n int) (channels []string) {
 	c.T().Helper()
 	for range n {
@@ -176,7 +176,7 @@ func boundQueries(t *testing.T, one, other string) string {
 }
 
 // TestReloadedBinds: a stream whose value is bound otherwise by a new configuration ends, and the client may begin it again at once, with
-// the new value. What was read of the upgrade request stays; what was not stands for nothing.
+// the new value. What was read of the upgrade request stays; what was not is an empty value.
 func TestReloadedBinds(t *testing.T) {
 	s := serve(t, boundQueries(t, "{http.request.header.X-Team}", "{http.request.header.X-Team}/x"))
 	c := s.dialWith(http.Header{"X-Team": {"blue"}})

@@ -29,9 +29,9 @@ func sameShard(t *testing.T, h *hub.Hub) (p, q *peer, c, d *hub.Conn) {
 	return p, q, c, d
 }
 
-// TestDecidingHoldsUpNobody: while it is decided what a client may do, after a token and after a reload, others on its shard get their
-// messages. It does not end where deciding runs on the shard.
-func TestDecidingHoldsUpNobody(t *testing.T) {
+// TestDecidingLeavesTheShardFree: while it is decided what a client may do, after a token and after a reload, other connections of its
+// shard get their messages. The test does not end if deciding runs on the shard.
+func TestDecidingLeavesTheShardFree(t *testing.T) {
 	narrow, wide := staffOnly(t)
 	for _, test := range []struct {
 		title string

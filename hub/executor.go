@@ -11,7 +11,7 @@ type executor struct {
 	free    chan struct{} // closed when nothing runs any more; nil while the reader does not wait for that
 }
 
-// do runs f at once, or leaves it to the goroutine that runs something at the moment.
+// do runs f at once, or leaves it to the goroutine that is running something.
 func (e *executor) do(f func()) {
 	e.mu.Lock()
 	if e.running {

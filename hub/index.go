@@ -102,7 +102,7 @@ type node struct {
 	subs     list   // to the pattern that leads here
 	under    list   // to that pattern and a ** after it: whatever follows
 	step     uint64 // of the last step of a look-up that came here
-	found    uint64 // the last look-up that gave under
+	found    uint64 // the last look-up that returned under
 }
 
 // topic is a name that connections are subscribed to.
@@ -441,7 +441,7 @@ func (x *index) walk(root *node, name string, separator byte) {
 	}
 }
 
-// reach adds n to the places of the next step, and with it the place after a ** that stands for nothing.
+// reach adds n to the places of the next step, and with it the place after a ** for no segments.
 func (x *index) reach(n *node) {
 	if n.step == x.step {
 		return

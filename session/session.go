@@ -27,8 +27,8 @@ type Config struct {
 	// Catalog holds the named queries; QueryAccess says by name who may run them.
 	Catalog     *stream.Catalog
 	QueryAccess map[string]access.Terms
-	// Bind gives the values of query parameters that clients cannot set, by query and parameter, for a client and what was read of its
-	// upgrade request. nil where there are none.
+	// Bind returns the values of query parameters that clients cannot set, by query and parameter, for a client and what was read of its
+	// upgrade request. It is nil if there are none.
 	Bind func(read map[string]string, id *access.Identity) map[string]map[string]string
 	// Tokens verifies the tokens that clients show by message; nil where none are taken.
 	Tokens *access.Tokens
