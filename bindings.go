@@ -127,9 +127,8 @@ func render(parts []segment, id *access.Identity) string {
 	return out.String()
 }
 
-// bindParams gives the values of query parameters that the configuration takes from the request and from who the client is, by query and
-// parameter: what the request says is read now, who the client is each time it is asked.
-func (h *Handler) bindParams(repl *caddy.Replacer) func(*access.Identity) map[string]map[string]string {
+// boundParams are the texts of the query parameters whose values clients cannot set, by query and parameter.
+func (h *Handler) boundParams() map[string]map[string][]segment {
 	bound := make(map[string]map[string][]segment)
 	for name, q := range h.Query {
 		for _, p := range q.Param {
@@ -139,20 +138,64 @@ func (h *Handler) bindParams(repl *caddy.Replacer) func(*access.Identity) map[st
 			if bound[name] == nil {
 				bound[name] = make(map[string][]segment)
 			}
-			bound[name][p.Name] = expand(repl, parseText(p.Bind))
+			bound[name][p.Name] = parseText(p.Bind)
 		}
 	}
+	return bound
+}
+
+// readBound returns the texts of bound parameters that have placeholders of Caddy, with the values that the request gives them. Nothing else
+// of the request is kept for them.
+func (h *Handler) readBound(repl *caddy.Replacer) map[string]string {
+	var read map[string]string
+	for _, params := range h.boundParams() {
+		for _, parts := range params {
+			for _, part := range parts {
+				if !strings.Contains(part.text, "{") {
+					continue
+				}
+				if read == nil {
+					read = make(map[string]string)
+				}
+				read[part.text] = repl.ReplaceAll(part.text, "")
+			}
+		}
+	}
+	return read
+}
+
+// bindParams returns a function that computes the values of bound parameters for a client. read is the result of readBound for its upgrade
+// request, perhaps of an earlier configuration: a text with placeholders that was not read then is an empty value. It returns nil if there
+// are no bound parameters.
+func (h *Handler) bindParams() func(read map[string]string, id *access.Identity) map[string]map[string]string {
+	bound := h.boundParams()
 	if len(bound) == 0 {
 		return nil
 	}
-	return func(id *access.Identity) map[string]map[string]string {
+	return func(read map[string]string, id *access.Identity) map[string]map[string]string {
 		values := make(map[string]map[string]string, len(bound))
 		for query, params := range bound {
 			values[query] = make(map[string]string, len(params))
 			for param, parts := range params {
-				values[query][param] = render(parts, id)
+				if parts, known := asRead(read, parts); known {
+					values[query][param] = render(parts, id)
+				}
 			}
 		}
 		return values
 	}
+}
+
+// asRead replaces Caddy's placeholders by what was read of a request. It reports false where that does not have all of them.
+func asRead(read map[string]string, parts []segment) (out []segment, known bool) {
+	out = make([]segment, len(parts))
+	for i, part := range parts {
+		out[i] = part
+		if strings.Contains(part.text, "{") {
+			if out[i].text, known = read[part.text]; !known {
+				return nil, false
+			}
+		}
+	}
+	return out, true
 }

@@ -50,6 +50,7 @@ func (h *Handler) compile(ctx caddy.Context) (*instance.Configuration, error) {
 		return nil, err
 	}
 	c.Session.Tokens = h.tokens
+	c.Session.Bind = h.bindParams()
 	if c.Session.Streams, err = h.streamOptions(); err != nil {
 		return nil, err
 	}

@@ -203,6 +203,12 @@ func (h *Handler) logWarnings() {
 	if len(h.Channel) == 0 {
 		h.log.Warn("no channel block: any client may subscribe and publish to any channel", zap.String("hub", h.name))
 	}
+	for _, c := range h.Channel {
+		if p, _, err := access.ParsePattern(c.Pattern); err == nil && p.CheckWildcards() != nil {
+			h.log.Warn("the channel block has more wildcards than a client may use: holding patterns against it is costly", zap.String("hub", h.name),
+				zap.String("channel", c.Pattern))
+		}
+	}
 	if slices.Contains(h.Origins, "*") {
 		h.log.Warn("origins *: pages of any site may connect with the credentials of their visitors", zap.String("hub", h.name))
 	}

@@ -94,7 +94,7 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 		}
 		meta.Custom[name] = handshake.Clip(render(expand(repl, parseText(text)), identity))
 	}
-	client := session.Client{Bound: h.bindParams(repl), Tracer: tracer}
+	client := session.Client{Read: h.readBound(repl), Tracer: tracer}
 	up := hub.Upgrade{Identity: identity, Meta: meta, Subprotocols: handshake.Subprotocols(r)}
 	if h.JWT != nil && h.JWT.Required == requiredMessage && credential.Kind == handshake.None {
 		client.MustAuthenticate, up.AuthTimeout = true, timeOf(cmp.Or(h.AuthTimeout, defaultAuthTimeout))

@@ -93,11 +93,11 @@ func (o *Own) Holds(id *Identity, channel string) bool {
 	return o.fill(&f, id) && o.pattern.MatchFilled(&f, channel)
 }
 
-// HoldsAll tells the same of all channels of a pattern that is contained in general.
-func (o *Own) HoldsAll(id *Identity, q protocol.Pattern) bool {
+// HoldsAll reports the same for all channels of a pattern that is contained in general; false where work does not suffice to find out.
+func (o *Own) HoldsAll(id *Identity, q protocol.Pattern, work *protocol.Work) bool {
 	if len(o.places) == 0 {
 		return true
 	}
 	var f protocol.Filling
-	return o.fill(&f, id) && o.pattern.Filled(&f).Contains(q)
+	return o.fill(&f, id) && o.pattern.Filled(&f).Contains(q, work)
 }

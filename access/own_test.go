@@ -90,7 +90,7 @@ func TestStrangeNamesOwnNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if own.HoldsAll(&Identity{User: name}, q) || !q.IsPattern() && own.Holds(&Identity{User: name}, text) {
+			if own.HoldsAll(&Identity{User: name}, q, protocol.NewWork(protocol.MaxWork)) || !q.IsPattern() && own.Holds(&Identity{User: name}, text) {
 				t.Errorf("%q owns %s", name, text)
 			}
 		}
@@ -169,7 +169,7 @@ func checkOwn(t interface{ Fatalf(string, ...any) }, names []string, block, aske
 		return
 	}
 	q, err := protocol.ParsePattern(asked)
-	if err != nil || !general.Contains(q) {
+	if err != nil || !general.Contains(q, protocol.NewWork(protocol.MaxWork)) {
 		return // another block rules it, or none
 	}
 	id := &Identity{User: user}
@@ -179,7 +179,7 @@ func checkOwn(t interface{ Fatalf(string, ...any) }, names []string, block, aske
 	if len(own.Placeholders()) == 0 {
 		filled, valid = block, true
 	}
-	all := own.HoldsAll(id, q)
+	all := own.HoldsAll(id, q, protocol.NewWork(protocol.MaxWork))
 	for _, name := range names {
 		if !naiveMatch(asked, name) {
 			continue
@@ -225,10 +225,10 @@ func TestOwnIsAllOfIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !own.HoldsAll(&Identity{User: "ann", Claims: map[string]string{"t": "blue"}}, q) {
+			if !own.HoldsAll(&Identity{User: "ann", Claims: map[string]string{"t": "blue"}}, q, protocol.NewWork(protocol.MaxWork)) {
 				t.Errorf("%s does not hold %s", block, text)
 			}
-			if own.HoldsAll(&Identity{User: "bob", Claims: map[string]string{"t": "blue"}}, q) {
+			if own.HoldsAll(&Identity{User: "bob", Claims: map[string]string{"t": "blue"}}, q, protocol.NewWork(protocol.MaxWork)) {
 				t.Errorf("%s holds %s for bob", block, text)
 			}
 		}

@@ -109,6 +109,9 @@ type Conn struct {
 
 	identity atomic.Pointer[access.Identity] // who the client is; the shard changes it
 
+	executor  executor    // of all that happens in the order of the client's requests
+	reviewing atomic.Bool // a review waits for it
+
 	begun    atomic.Int64 // unix nanoseconds since when the client is at a message; 0 where it is at none
 	heard    atomic.Bool  // a message came since the shard looked last
 	handling atomic.Bool  // the reader handles requests that it has; before it asks the socket for more it calls handled

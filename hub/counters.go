@@ -20,7 +20,9 @@ type counters struct {
 	overdue, disconnected           atomic.Uint64 // closed for want of a token, by an operator
 	unidentified                    atomic.Uint64 // tokens and tickets refused
 	recovered, unrecovered          atomic.Uint64 // subscriptions with `since`
-	oversubscribed, unreadable      atomic.Uint64 // refused for max_subscriptions; history that could not be read
+	visited                         atomic.Uint64 // nodes and patterns that look-ups in the shards' indexes came to
+	revoked                         atomic.Uint64 // subscriptions ended because they are no longer allowed
+	oversubscribed, unreadable      atomic.Uint64 // refused for max_subscriptions or for want of room in an index; history that could not be read
 	refusals                        [len(refusals)]atomic.Uint64
 	gaps                            [len(gapReasons) + 1]atomic.Uint64
 	parked                          atomic.Int64

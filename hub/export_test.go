@@ -15,3 +15,18 @@ func (c *Conn) Parked() bool {
 
 // Cut closes the connection's socket.
 func (c *Conn) Cut() { c.cutSocket() }
+
+// OnDecide has f called wherever rights are decided again. It must be called before anything is.
+func (h *Hub) OnDecide(f func()) { h.onDecide = f }
+
+// SameShard reports whether one shard owns both connections.
+func (c *Conn) SameShard(other *Conn) bool { return c.shard == other.shard }
+
+// Rules are those of the connection's subscriptions.
+func (c *Conn) Rules() map[string]*Rule {
+	rules := make(map[string]*Rule)
+	for _, at := range c.held() {
+		rules[at.sub.pattern.String()] = at.rule
+	}
+	return rules
+}

@@ -49,16 +49,19 @@ type Hub struct {
 	drained chan struct{}  // closed when all that was there at the beginning of the draining has ended
 
 	parkAtOnce bool         // whatever a client said last; for tests
+	onDecide   func()       // called before rights are decided again; for tests
 	watching   atomic.Int64 // subscriptions that want presence events
 
-	mu       sync.Mutex
-	draining bool
-	closed   bool
-	conns    map[string]*Conn // by id
-	slots    slots
-	gone     traffic           // of the connections that have ended: each is here or in conns
-	closes   map[string]uint64 // of these, by close code
-	poller   *poller           // made for the first connection that could park; nil before, and where none can
+	mu          sync.Mutex
+	draining    bool
+	closed      bool
+	reviewing   bool             // the connections are being held against new settings
+	reviewAgain bool             // and are to be once more
+	conns       map[string]*Conn // by id
+	slots       slots
+	gone        traffic           // of the connections that have ended: each is here or in conns
+	closes      map[string]uint64 // of these, by close code
+	poller      *poller           // made for the first connection that could park; nil before, and where none can
 }
 
 // New makes a hub over a broker, which it starts. Close must be called in the end; it closes the broker too.
@@ -102,15 +105,14 @@ func (h *Hub) Name() string { return h.name }
 // Settings are those in force.
 func (h *Hub) Settings() *Settings { return h.settings.Load() }
 
-// Configure puts new settings in force, also for the connections that are open.
+// Configure puts new settings in force, also for the connections that are open. What these are no longer allowed they are sent no more
+// when it returns; soon after, their subscriptions end with an error, in the order of their requests.
 func (h *Hub) Configure(settings *Settings) {
 	h.settings.Store(settings)
 	if h.remote != nil {
 		h.remote.Retain(settings.keep())
 	}
-	for _, s := range h.shards {
-		s.post(letter{command: s.reattend})
-	}
+	h.review()
 }
 
 // Broker is the hub's broker.

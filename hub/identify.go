@@ -17,7 +17,11 @@ func (c *Conn) Identify(id *access.Identity) Refusal {
 	if refusal := c.slot.move(id.User); refusal != Admitted {
 		return refusal
 	}
-	c.shard.do(func() { c.shard.identify(c, id) })
+	if c.Identity().SameRights(id) {
+		c.shard.do(func() { c.shard.prolong(c, id) })
+	} else {
+		c.decideAgain(c.hub.Settings(), id)
+	}
 	return Admitted
 }
 
@@ -42,42 +46,12 @@ func (s *Slot) move(user string) Refusal {
 	return Admitted
 }
 
-// identify takes effect at its place in the mailbox: what was delivered before was the old identity's.
-func (s *shard) identify(c *Conn, id *access.Identity) {
-	if _, open := s.conns[c]; !open {
-		return
-	}
-	old := c.Identity()
-	if old.SameRights(id) {
+// prolong changes nothing but the end of the client's rights.
+func (s *shard) prolong(c *Conn, id *access.Identity) {
+	if _, open := s.conns[c]; open {
 		c.identity.Store(id)
 		c.setDeadline()
-		return
 	}
-	// Others are told of the leave and the join as whom the client was and is.
-	for _, sub := range c.subs {
-		s.attend(sub, false, sub.watch != nil)
-	}
-	s.hub.presence.part(c.id)
-	c.identity.Store(id)
-	c.setDeadline()
-	settings := s.hub.Settings()
-	for channel, sub := range c.subs {
-		rule := settings.RuleOf(sub.pattern)
-		if rule == nil || !rule.AllowsAll(access.Subscribe, id, sub.pattern) ||
-			sub.watch != nil && !rule.AllowsAll(access.Presence, id, sub.pattern) {
-			s.index.remove(sub)
-			s.hub.unwant(sub.pattern)
-			delete(c.subs, channel)
-			s.attend(sub, false, false)
-			refusal := protocol.Errorf(protocol.Forbidden, "this channel is no longer open to you")
-			c.pushReply(frame(protocol.AppendError(nil, refusal, "", "", channel)))
-			continue
-		}
-		sub.rule = rule
-		s.attend(sub, settings.attends(sub.pattern), sub.watch != nil)
-	}
-	c.subCount.Store(int32(len(c.subs)))
-	s.touch(c)
 }
 
 // part lets go of a connection whose subscriptions have all left: what it does next it does as another.

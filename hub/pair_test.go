@@ -319,7 +319,7 @@ func subscribe(t testing.TB, h *hub.Hub, c *hub.Conn, since *protocol.Position, 
 	t.Helper()
 	req := hub.Subscribe{Patterns: patterns(t, channels...), Since: since, Last: last}
 	for _, p := range req.Patterns {
-		req.Rules = append(req.Rules, h.Settings().RuleOf(p))
+		req.Rules = append(req.Rules, h.Settings().RuleOf(p, protocol.NewWork(protocol.MaxWork)))
 	}
 	c.Subscribe(t.Context(), req)
 }

@@ -378,7 +378,7 @@ func (s *shard) attend(sub *subscription, member, watch bool) {
 	if watch != (sub.watch != nil) {
 		if watch {
 			sub.watch = &subscription{conn: sub.conn, pattern: sub.pattern}
-			s.watches.add(sub.watch)
+			s.watches.add(sub.watch) // there is room: sub is in its twin
 			p.watch(sub.pattern, 1)
 		} else {
 			s.watches.remove(sub.watch)
@@ -396,26 +396,13 @@ func (s *shard) attend(sub *subscription, member, watch bool) {
 	}
 }
 
-// attends tells whether subscriptions to a pattern are members of channels: of patterns it is not known beforehand of which.
-func (s *Settings) attends(p protocol.Pattern) bool {
-	if !p.IsPattern() {
-		rule := s.RuleFor(p.String())
-		return rule != nil && rule.Presence
-	}
-	for _, rule := range s.Rules {
-		if rule.Presence {
-			return true
-		}
-	}
-	return false
+// attends reports whether subscriptions to a pattern that the rule contains are members of channels: of patterns it is not known
+// beforehand of which. keeps is keepsPresence of the settings.
+func (r *Rule) attends(p protocol.Pattern, keeps bool) bool {
+	return r != nil && (r.Presence || keeps && p.IsPattern())
 }
 
-// reattend follows a change of the configuration.
-func (s *shard) reattend() {
-	settings := s.hub.Settings()
-	for c := range s.conns {
-		for _, sub := range c.subs {
-			s.attend(sub, settings.attends(sub.pattern), sub.watch != nil)
-		}
-	}
+// keepsPresence reports whether any rule keeps presence.
+func (s *Settings) keepsPresence() bool {
+	return slices.ContainsFunc(s.Rules, func(r *Rule) bool { return r.Presence })
 }

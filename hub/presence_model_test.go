@@ -79,10 +79,10 @@ func (s *presenceScene) connect(user string) *Conn {
 }
 
 func (s *presenceScene) request(channels []string, watch bool) Subscribe {
-	req := Subscribe{Presence: watch}
+	req := Subscribe{Presence: watch, keepsPresence: s.hub.Settings().keepsPresence()}
 	for _, channel := range channels {
 		p := mustPattern(failer{}, channel)
-		req.Patterns, req.Rules = append(req.Patterns, p), append(req.Rules, s.hub.Settings().RuleOf(p))
+		req.Patterns, req.Rules = append(req.Patterns, p), append(req.Rules, s.hub.Settings().RuleOf(p, protocol.NewWork(protocol.MaxWork)))
 	}
 	return req
 }
@@ -137,9 +137,10 @@ func (s *presenceScene) identify() {
 	if user == "" {
 		user = "ann"
 	}
-	c.shard.identify(c, s.identity(user))
+	id := s.identity(user)
+	c.shard.apply(c, id, s.hub.decide(s.hub.Settings(), id, c.heldByShard()))
 	for channel, sub := range c.subs {
-		if rule := s.hub.Settings().RuleOf(sub.pattern); !rule.Allow.Subscribe.Allow(c.Identity()) {
+		if rule := s.hub.Settings().RuleOf(sub.pattern, protocol.NewWork(protocol.MaxWork)); !rule.Allow.Subscribe.Allow(c.Identity()) {
 			s.Fatalf("%s kept %s", c.id, channel)
 		}
 	}
@@ -157,7 +158,7 @@ var presencePatterns = append([]string{"room/*", "**", "*/1"}, presenceNames...)
 func (s *presenceScene) subscribe() {
 	c := s.draw()
 	channel := rapid.SampledFrom(presencePatterns).Draw(s.T, "channel")
-	rule := s.hub.Settings().RuleOf(mustPattern(failer{}, channel))
+	rule := s.hub.Settings().RuleOf(mustPattern(failer{}, channel), protocol.NewWork(protocol.MaxWork))
 	if rule.Allow.Subscribe.Allow(c.Identity()) { // as the session checks
 		c.shard.subscribe(c, s.request([]string{channel}, false), nil)
 	}

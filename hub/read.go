@@ -109,7 +109,10 @@ func (c *Conn) receive(msg []byte) {
 	if c.isClosing() {
 		return
 	}
-	if c.receiver.Receive(msg) {
+	c.executor.enter()
+	active := c.receiver.Receive(msg)
+	c.executor.leave()
+	if active {
 		c.lastActive.Store(time.Now().UnixNano())
 	}
 	c.waitReplies()

@@ -103,11 +103,12 @@ func (s *Settings) keep() Keep {
 
 // leastAge is the shortest age of the rules up to the one that contains the pattern: no later one holds for any of its channels.
 func (s *Settings) leastAge(p protocol.Pattern) (least time.Duration) {
+	work := protocol.NewWork(protocol.MaxWork)
 	for _, r := range s.Rules {
 		if age := r.History.Age; r.History.Keeps() && age > 0 && (least == 0 || age < least) {
 			least = age
 		}
-		if r.Pattern.Contains(p) {
+		if r.Pattern.Contains(p, work) {
 			break
 		}
 	}

@@ -47,9 +47,9 @@ func (r *Rule) Allows(verb access.Verb, id *access.Identity, channel string) boo
 	return r.Allow.Allow(verb, id) && r.Own.Holds(id, channel)
 }
 
-// AllowsAll tells the same of all channels of a pattern which the rule contains.
-func (r *Rule) AllowsAll(verb access.Verb, id *access.Identity, p protocol.Pattern) bool {
-	return r.Allow.Allow(verb, id) && r.Own.HoldsAll(id, p)
+// AllowsAll reports the same for all channels of a pattern that the rule contains; false where work does not suffice to find out.
+func (r *Rule) AllowsAll(verb access.Verb, id *access.Identity, p protocol.Pattern, work *protocol.Work) bool {
+	return r.Allow.Allow(verb, id) && r.Own.HoldsAll(id, p, work)
 }
 
 // Retention is how much of a channel is kept: at most Messages, none older than Age.
@@ -74,15 +74,18 @@ func (s *Settings) RuleFor(channel string) *Rule {
 	return nil
 }
 
-// RuleOf gives the rule that contains all of a pattern, nil where none does. A rule that comes later is not considered once an
-// earlier one could hold for some of the pattern's channels only: those are checked again at each delivery.
-func (s *Settings) RuleOf(p protocol.Pattern) *Rule {
+// RuleOf returns the rule that contains all of a pattern, nil where none does or where work does not suffice to find out. An earlier
+// rule may hold for some of the pattern's channels: those are checked again at each delivery.
+func (s *Settings) RuleOf(p protocol.Pattern, work *protocol.Work) *Rule {
 	if !p.IsPattern() {
 		return s.RuleFor(p.String())
 	}
 	for _, r := range s.Rules {
-		if r.Pattern.Contains(p) {
+		if r.Pattern.Contains(p, work) {
 			return r
+		}
+		if work.Exhausted() {
+			return nil // a later rule may not hold where this one might
 		}
 	}
 	if len(s.Rules) == 0 {

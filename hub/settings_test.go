@@ -5,6 +5,7 @@ import (
 
 	"github.com/neuroquantumdb/neuroquantum-ws/flow"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
 // TestRules: which rule holds for a channel, and which contains all of a pattern.
@@ -29,7 +30,7 @@ func TestRules(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := patterns(t, test.pattern)[0]
-			if got := test.settings.RuleOf(p); got != test.want {
+			if got := test.settings.RuleOf(p, protocol.NewWork(protocol.MaxWork)); got != test.want {
 				t.Errorf("%s: %v, want %v", test.pattern, got, test.want)
 			}
 			if p.IsPattern() {

@@ -49,6 +49,7 @@ func newShard(h *Hub) *shard {
 		beat:    beat{interval: settings.HeartbeatInterval, timeout: settings.HeartbeatTimeout},
 	}
 	s.index.names = &h.names
+	s.watches.twin = &s.index
 	return s
 }
 
@@ -135,6 +136,7 @@ const batch = 128
 
 func (s *shard) process(letters []letter) {
 	messages, bytes := 0, 0
+	s.index.visited, s.watches.visited = 0, 0
 	for i := range letters {
 		if m := letters[i].message; m != nil {
 			s.deliver(m)
@@ -150,6 +152,7 @@ func (s *shard) process(letters []letter) {
 	}
 	s.flush()
 	s.hub.gate.leave(messages, bytes)
+	s.hub.stats.visited.Add(s.index.visited + s.watches.visited)
 	clear(letters)
 	if cap(letters) <= maxSpare {
 		s.mu.Lock()

@@ -16,7 +16,7 @@ func TestUnregisterLeavesNothing(t *testing.T) {
 		t.Errorf("%d connections and %d to be written to are left", len(sh.conns), len(sh.dirty))
 	}
 	x := &sh.index
-	if len(x.exact) != 0 || len(x.one) != 0 || len(x.all) != 0 || !x.slash.prune(nil) || !x.dot.prune(nil) {
+	if len(x.exact) != 0 || len(x.one) != 0 || len(x.all) != 0 || !x.slash.empty() || !x.dot.empty() {
 		t.Error("subscriptions are left")
 	}
 }

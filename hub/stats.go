@@ -44,8 +44,10 @@ type Stats struct {
 	Disconnected    uint64            `json:"connections_disconnected_total"`    // closed by an operator
 	CaughtUp        uint64            `json:"blocked_total"`                     // times that the policy block stopped feeding a connection
 
-	Oversubscribed   uint64 `json:"oversubscribed_total"`     // subscriptions refused for max_subscriptions
-	Unreadable       uint64 `json:"history_unreadable_total"` // subscriptions refused as the broker could not give the history
+	Visited          uint64 `json:"patterns_visited_total"`      // nodes and patterns that look-ups of subscriptions came to
+	Oversubscribed   uint64 `json:"oversubscribed_total"`        // subscriptions refused: too many of the connection, or too many such patterns
+	Revoked          uint64 `json:"subscriptions_revoked_total"` // subscriptions ended because they are no longer allowed
+	Unreadable       uint64 `json:"history_unreadable_total"`    // subscriptions refused as the broker could not give the history
 	MessagesInFlight int64  `json:"messages_in_flight"`
 	Members          int64  `json:"presence_members"` // subscriptions that presence counts
 }
@@ -65,7 +67,7 @@ func (h *Hub) Stats() Stats {
 		QueuedBytes: h.queued.Load(), TooSlow: n.slow.Load(), Shed: n.shed.Load(), Unhealthy: n.unhealthy.Load(),
 		CaughtUp: n.blocked.Load(), Overdue: n.overdue.Load(), Unidentified: n.unidentified.Load(), Disconnected: n.disconnected.Load(),
 		Recovered: n.recovered.Load(), Unrecovered: n.unrecovered.Load(),
-		Oversubscribed: n.oversubscribed.Load(), Unreadable: n.unreadable.Load(), Members: h.presence.members.Load(),
+		Visited: n.visited.Load(), Oversubscribed: n.oversubscribed.Load(), Revoked: n.revoked.Load(), Unreadable: n.unreadable.Load(), Members: h.presence.members.Load(),
 		MessagesInFlight: h.gate.messages.Load() / int64(len(h.shards)), Channels: h.names.count(),
 		Refusals: make(map[string]uint64), Gaps: make(map[string]uint64), SentKinds: make(map[string]uint64),
 	}

@@ -17,12 +17,15 @@ type Subscribe struct {
 	Since    *protocol.Position // replay all behind it
 	Last     int                // or the newest so many; 0 none
 	Presence bool               // tell of joins and leaves
+
+	keepsPresence bool // some rule does
 }
 
 // Subscribe adds subscriptions and answers the client: a confirmation for each, then what is replayed, then live messages, with
 // neither gap nor duplicate between. It returns once the shard has done so, which keeps a client's requests in their order and
 // bounds what it can put into the mailbox. Only the connection's receiver may call it.
 func (c *Conn) Subscribe(ctx context.Context, req Subscribe) {
+	req.keepsPresence = c.hub.Settings().keepsPresence()
 	if err := c.hub.want(ctx, req.Patterns); err != nil {
 		c.unavailable(req, protocol.Errorf(protocol.Internal, "the subscription cannot be made now"))
 		return
@@ -108,7 +111,7 @@ func (s *shard) subscribe(c *Conn, req Subscribe, r *Recovered) {
 			}
 		}
 		c.pushReply(frame(protocol.AppendSubscribed(nil, done)))
-		s.attend(sub, s.hub.Settings().attends(pattern), req.Presence)
+		s.attend(sub, sub.rule.attends(pattern, req.keepsPresence), req.Presence)
 	}
 	if r == nil {
 		return
@@ -141,13 +144,18 @@ func (s *shard) subscription(c *Conn, pattern protocol.Pattern, id protocol.ID) 
 		return nil, false
 	}
 	sub = &subscription{conn: c, pattern: pattern, from: s.processed}
+	if !s.index.add(sub) {
+		refusal := protocol.Errorf(protocol.LimitExceeded, "too many patterns like this one are in use: use at most two wildcards, or name more segments")
+		c.pushReply(frame(protocol.AppendError(nil, refusal, id, "", pattern.String())))
+		s.hub.stats.oversubscribed.Add(1)
+		return nil, false
+	}
 	if c.subs == nil {
 		c.subs = make(map[string]*subscription)
 	}
 	c.subs[pattern.String()] = sub
 	c.joined++
 	c.subCount.Store(int32(len(c.subs)))
-	s.index.add(sub)
 	return sub, true
 }
 

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"errors"
+	"math/bits"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,10 +28,10 @@ var (
 // Pattern is a parsed channel name or pattern: what a subscription or a rule holds against the names of messages. The zero
 // Pattern matches nothing.
 type Pattern struct {
-	text     string
-	segments []string
-	sep      byte // '/' or '.'; 0 where there is only one segment, which fits either
-	wild     bool
+	text       string
+	segments   []string
+	sep        byte   // '/' or '.'; 0 where there is only one segment, which fits either
+	star, deep uint32 // bit i is set where segment i is * or **
 }
 
 // ParsePattern checks text by the rules for names and patterns and parses it. Its errors are for clients.
@@ -61,13 +62,25 @@ func ParsePattern(text string) (Pattern, error) {
 			return Pattern{}, errChannelSegment
 		case s == "." || s == "..":
 			return Pattern{}, errChannelDots
-		case s == "*" || s == "**":
-			p.wild = true
-		case strings.Contains(s, "*"):
+		case s != "*" && s != "**" && strings.Contains(s, "*"):
 			return Pattern{}, errChannelPartStar
 		}
 	}
+	p.number()
 	return p, nil
+}
+
+// number finds the wildcards among the segments.
+func (p *Pattern) number() {
+	p.star, p.deep = 0, 0
+	for i, s := range p.segments {
+		switch s {
+		case "*":
+			p.star |= 1 << i
+		case "**":
+			p.deep |= 1 << i
+		}
+	}
 }
 
 // IsInvisible reports whether a character changes how a name is shown without being seen itself, so that two names look the same: the controls
@@ -83,7 +96,7 @@ func CheckName(text string) error {
 	if err != nil {
 		return err
 	}
-	if p.wild {
+	if p.IsPattern() {
 		return errChannelIsPattern
 	}
 	return nil
@@ -107,7 +120,7 @@ func separator(text string) byte {
 func (p Pattern) String() string { return p.text }
 
 // IsPattern tells whether it holds a wildcard, so that it may match more than the one name it spells.
-func (p Pattern) IsPattern() bool { return p.wild }
+func (p Pattern) IsPattern() bool { return p.star|p.deep != 0 }
 
 // Segments are the parts between the separators. They must not be changed.
 func (p Pattern) Segments() []string { return p.segments }
@@ -115,13 +128,22 @@ func (p Pattern) Segments() []string { return p.segments }
 // Separator is '/' or '.', or 0 for a single segment, which fits either.
 func (p Pattern) Separator() byte { return p.sep }
 
-// Match tells whether the pattern matches the channel name, which must be valid. Its cost is linear in the name's segments,
+// Match reports whether the pattern matches the channel name, which must be valid. Its cost is linear in the name's segments,
 // whatever the pattern: each step keeps the set of places in the pattern that the segments so far can have reached.
 func (p Pattern) Match(name string) bool {
-	if !p.wild {
+	if !p.IsPattern() {
 		return p.text == name
 	}
 	return p.match(name, nil)
+}
+
+// MatchSegments is Match for the segments of a name that uses the pattern's separator, or of one segment.
+func (p Pattern) MatchSegments(name []string) bool {
+	state := p.closure(1)
+	for i := 0; i < len(name) && state != 0; i++ {
+		state = p.step(state, name[i], nil)
+	}
+	return state&(1<<len(p.segments)) != 0
 }
 
 // match is Match of the pattern with a filling in it; nil fills nothing.
@@ -136,89 +158,66 @@ func (p Pattern) match(name string, f *Filling) bool {
 		if sep == 0 {
 			segment, more = rest, false
 		} else {
-			segment, rest, more = strings.Cut(rest, string(sep))
+			segment, rest, more = cut(rest, sep)
 		}
 		state = p.step(state, segment, f)
 	}
 	return state&(1<<len(p.segments)) != 0
 }
 
+// cut is strings.Cut around a separator of one byte.
+func cut(s string, sep byte) (before, after string, found bool) {
+	if i := strings.IndexByte(s, sep); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}
+
 // step moves a set of places over one segment. Bit i stands for: the first i parts of the pattern are used up.
 func (p Pattern) step(state uint32, segment string, f *Filling) uint32 {
-	var next uint32
-	for i, part := range p.segments {
-		if state&(1<<i) == 0 {
-			continue
-		}
-		if f != nil && f[i] != "" {
-			part = f[i]
-		}
-		switch part {
-		case "**":
-			next |= 1 << i
-		case "*", segment:
+	if f != nil {
+		return p.stepFilled(state, segment, f)
+	}
+	next := p.stepOther(state)
+	for literals := p.literals(state); literals != 0; literals &= literals - 1 {
+		if i := bits.TrailingZeros32(literals); p.segments[i] == segment {
 			next |= 1 << (i + 1)
 		}
 	}
 	return p.closure(next)
 }
 
-// closure adds the places reached by letting ** stand for nothing.
-func (p Pattern) closure(state uint32) uint32 {
-	for i, part := range p.segments {
-		if part == "**" && state&(1<<i) != 0 {
-			state |= 1 << (i + 1)
+// stepFilled is step with a filling for some of the pattern's `*`.
+func (p Pattern) stepFilled(state uint32, segment string, f *Filling) uint32 {
+	next := state & p.deep
+	for places := state &^ p.deep & (1<<len(p.segments) - 1); places != 0; places &= places - 1 {
+		i := bits.TrailingZeros32(places)
+		part := p.segments[i]
+		if f[i] != "" {
+			part = f[i]
+		}
+		if part == "*" || part == segment {
+			next |= 1 << (i + 1)
 		}
 	}
-	return state
+	return p.closure(next)
 }
 
-// maxContainSteps bounds the search of Contains. Patterns of 16 segments stay far below it in practice; one that does not is
-// taken as not contained, which refuses rather than allows.
-const maxContainSteps = 20_000
+// stepOther moves a set of places over a segment that the pattern does not name, but for the closure.
+func (p Pattern) stepOther(state uint32) uint32 { return state&p.deep | state&p.star<<1 }
 
-// Contains tells whether p matches every name that q matches.
-func (p Pattern) Contains(q Pattern) bool {
-	if !q.wild {
-		return p.Match(q.text)
-	}
-	if p.text == q.text {
-		return true // whatever the search below would cost
-	}
-	if q.text == "**" {
-		return false // nothing else matches names of either separator
-	}
-	if p.sep != 0 && q.sep != 0 && p.sep != q.sep {
-		return false
-	}
-	// Every word of q must be a word of p. other stands for all segments that neither pattern names.
-	const other = "\x00"
-	alphabet := append([]string{other}, q.segments...)
-	alphabet = append(alphabet, p.segments...)
-	type pair struct{ q, p uint32 }
-	// The start is not among those seen: no name ends there, but longer ones may come back to it and do.
-	seen := make(map[pair]bool)
-	todo := []pair{{q.closure(1), p.closure(1)}}
-	for steps := 0; len(todo) > 0; {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for _, segment := range alphabet {
-			if segment == "*" || segment == "**" {
-				continue
-			}
-			if steps++; steps > maxContainSteps {
-				return false
-			}
-			next := pair{q.step(at.q, segment, nil), p.step(at.p, segment, nil)}
-			if next.q == 0 || seen[next] {
-				continue
-			}
-			if next.q&(1<<len(q.segments)) != 0 && next.p&(1<<len(p.segments)) == 0 {
-				return false
-			}
-			seen[next] = true
-			todo = append(todo, next)
+// literals is the part of a set of places where the pattern asks for a certain segment.
+func (p Pattern) literals(state uint32) uint32 {
+	return state &^ (p.star | p.deep) & (1<<len(p.segments) - 1)
+}
+
+// closure adds the places reached by letting ** stand for nothing.
+func (p Pattern) closure(state uint32) uint32 {
+	for {
+		next := state | state&p.deep<<1
+		if next == state {
+			return state
 		}
+		state = next
 	}
-	return true
 }

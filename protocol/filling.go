@@ -30,14 +30,12 @@ func IsSegment(text string, separator byte) bool {
 // Filled is the pattern with a filling in it. Its String may be longer than a name can be: then it matches none.
 func (p Pattern) Filled(f *Filling) Pattern {
 	p.segments = slices.Clone(p.segments)
-	p.wild = false
-	for i, segment := range p.segments {
+	for i := range p.segments {
 		if f[i] != "" {
 			p.segments[i] = f[i]
-		} else if segment == "*" || segment == "**" {
-			p.wild = true
 		}
 	}
+	p.number()
 	separator := ""
 	if p.sep != 0 {
 		separator = string(p.sep)

@@ -10,6 +10,7 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/access"
 	"github.com/neuroquantumdb/neuroquantum-ws/hub"
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+	"github.com/neuroquantumdb/neuroquantum-ws/stream"
 )
 
 // mayGoFirst tells whether a request may be made by a client that must authenticate and has not.
@@ -47,7 +48,7 @@ func (s *Session) authenticate(req protocol.Request) {
 	}
 	s.awaited = false
 	if !now.SameRights(id) {
-		s.endForbiddenStreams(id)
+		s.reviewStreams(id)
 	}
 	if s.env.Revocations.Revoked(id) { // just now, before the connection could be found as this user's
 		s.env.Hub.Disconnect(s.conn.ID(), "disconnected by an operator", -1)
@@ -71,17 +72,25 @@ func unauthenticated(err error) *protocol.Error {
 
 // bind takes over the values that the configuration binds for whoever the client is now.
 func (s *Session) bind() {
-	if s.client.Bound != nil {
-		s.bound = s.client.Bound(s.conn.Identity())
+	s.bound = nil
+	if s.config.Bind != nil {
+		s.bound = s.config.Bind(s.client.Read, s.conn.Identity())
 	}
 }
 
-// endForbiddenStreams ends the streams of queries that the client may no longer run, or that would now run with other bound values.
-// Streams that it begins from now on run for the new identity.
-func (s *Session) endForbiddenStreams(id *access.Identity) {
+// reviewStreams ends the streams of queries that the client may no longer run, or that would now run with other bound values. Streams
+// that it begins from now on run for the new identity.
+func (s *Session) reviewStreams(id *access.Identity) {
 	before := s.bound
 	s.bind()
-	s.streams.Reown(id.User, func(query string) bool {
-		return s.mayRun(query, id) && maps.Equal(before[query], s.bound[query])
+	s.streams.Reown(id.User, func(name string, query *stream.Query) *protocol.Error {
+		refused := s.refusal(name, query, id)
+		if refused == nil && !maps.Equal(before[name], s.bound[name]) {
+			refused = protocol.Errorf(protocol.Forbidden, "this query is no longer open to you")
+		}
+		return refused
 	})
 }
+
+// Reconfigure implements hub.Reconfigurer.
+func (s *Session) Reconfigure() { s.refresh() }

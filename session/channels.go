@@ -19,21 +19,31 @@ func (s *Session) subscribe(req protocol.Request) {
 	settings, identity := s.env.Hub.Settings(), s.conn.Identity()
 	ask := hub.Subscribe{ID: req.ID, Since: req.Since, Last: min(req.History, maxHistory), Presence: req.Presence}
 	seen := make(map[string]bool, len(req.Channels))
+	work := protocol.NewWork(protocol.MaxWork)
 	for _, channel := range req.Channels {
+		if seen[channel] {
+			continue
+		}
 		pattern, err := protocol.ParsePattern(channel)
+		if err == nil {
+			err = pattern.CheckWildcards()
+		}
 		if err != nil {
 			s.fail(req, channel, protocol.Errorf(protocol.InvalidChannel, "%v", err))
 			continue
 		}
-		rule := settings.RuleOf(pattern)
+		rule, denial := settings.MaySubscribe(identity, pattern, req.Presence, work)
 		switch {
-		case rule == nil || !rule.AllowsAll(access.Subscribe, identity, pattern):
+		case denial == hub.DeniedWork:
+			s.fail(req, channel, protocol.Errorf(protocol.LimitExceeded,
+				"the patterns of this message take too much work to check: use fewer or simpler ones"))
+		case denial == hub.DeniedChannel:
 			s.fail(req, channel, forbidden())
 		case req.History > 0 && !rule.History.Keeps():
 			s.fail(req, channel, noHistory())
-		case req.Presence && (!rule.Presence || !rule.AllowsAll(access.Presence, identity, pattern)):
+		case denial == hub.DeniedPresence:
 			s.fail(req, channel, noPresence())
-		case !seen[channel]:
+		default:
 			seen[channel] = true
 			ask.Patterns = append(ask.Patterns, pattern)
 			ask.Rules = append(ask.Rules, rule)

@@ -37,12 +37,18 @@ func (s *Session) findQuery(req protocol.Request) (*stream.Query, error) {
 	return nil, err
 }
 
-// mayRun tells whether the client may run a query of this name, or a statement of its own where it is none.
-func (s *Session) mayRun(query string, id *access.Identity) bool {
-	if _, err := s.config.Catalog.Lookup(query); err == nil {
-		return s.config.QueryAccess[query].Allow(id)
+// refusal is why the client may no longer run a query that it called by this name when it began; nil where it may.
+func (s *Session) refusal(name string, query *stream.Query, id *access.Identity) *protocol.Error {
+	_, err := s.config.Catalog.Lookup(name)
+	switch {
+	case err == nil && s.config.QueryAccess[name].Allow(id):
+		return nil
+	case err != nil && query.Name == name:
+		return protocol.Errorf(protocol.QueryNotFound, "the query is not there any more")
+	case err != nil && slices.ContainsFunc(s.config.RawSQL, func(raw RawSQL) bool { return raw.Name == query.Source && raw.Allow.Allow(id) }):
+		return nil
 	}
-	return slices.ContainsFunc(s.config.RawSQL, func(raw RawSQL) bool { return raw.Allow.Allow(id) })
+	return protocol.Errorf(protocol.Forbidden, "this query is no longer open to you")
 }
 
 func forbiddenQuery() error {

@@ -27,6 +27,9 @@ type Config struct {
 	// Catalog holds the named queries; QueryAccess says by name who may run them.
 	Catalog     *stream.Catalog
 	QueryAccess map[string]access.Terms
+	// Bind returns the values of query parameters that clients cannot set, by query and parameter, for a client and what was read of its
+	// upgrade request. It is nil if there are none.
+	Bind func(read map[string]string, id *access.Identity) map[string]map[string]string
 	// Tokens verifies the tokens that clients show by message; nil where none are taken.
 	Tokens *access.Tokens
 	// RawSQL are the sources that clients may send statements of their own to, in the configuration's order.
@@ -49,9 +52,8 @@ type Env struct {
 
 // Client is what the upgrade request says of a client.
 type Client struct {
-	// Bound gives the values of query parameters that clients cannot set, by query and parameter, for whoever the client is at the
-	// moment. nil where there are none.
-	Bound func(*access.Identity) map[string]map[string]string
+	// Read is what the configuration's Bind needs of the request.
+	Read map[string]string
 	// Tracer makes spans; nil where the client is not traced.
 	Tracer Tracer
 	// MustAuthenticate allows the client nothing but ping until it has.
@@ -63,6 +65,9 @@ const (
 	maxFailures    = 100
 	failuresWindow = 10 * time.Second
 )
+
+// namesPerMessage is how many names in a message count as much against the rate as a message.
+const namesPerMessage = 8
 
 // maxHistory is how many messages a `history` answer may hold, and how many a `subscribe` may ask to replay by number.
 const maxHistory = 10_000
@@ -95,7 +100,6 @@ type Session struct {
 // New makes the session of a connection.
 func New(env *Env, conn *hub.Conn, client Client) *Session {
 	s := &Session{env: env, conn: conn, client: client, awaited: client.MustAuthenticate}
-	s.bind()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	owner := stream.Owner{ConnectionID: conn.ID(), User: conn.Identity().User}
 	s.streams = env.Streams.NewGroup(owner, sender{conn})
@@ -136,11 +140,12 @@ func (s *Session) Receive(msg []byte) (active bool) {
 		req, _ := protocol.Decode(msg)
 		s.env.Counters.request(req.Type)
 		limited := protocol.Errorf(protocol.RateLimited, "too many messages")
-		limited.RetryAfter = time.Duration(float64(time.Second) / float64(s.limiter.Limit()))
+		limited.RetryAfter = time.Duration((1 - s.limiter.TokensAt(now)) / float64(s.limiter.Limit()) * float64(time.Second))
 		s.fail(req, "", limited)
 		return true
 	}
 	req, err := protocol.Decode(msg)
+	s.charge(now, len(req.Channels)/namesPerMessage)
 	s.env.Counters.request(req.Type)
 	if err != nil {
 		s.fail(req, "", err)
@@ -150,7 +155,15 @@ func (s *Session) Receive(msg []byte) (active bool) {
 	return req.Type != protocol.TypePing && req.Type != protocol.TypePong
 }
 
-// refresh takes over a new configuration.
+// charge counts what a message costs beside itself against the rate, once it has been let in: it is handled whatever it costs, and the
+// messages after it wait. What it costs is at most what the bucket holds when it is full.
+func (s *Session) charge(now time.Time, messages int) {
+	if s.limiter != nil && messages > 0 {
+		s.limiter.ReserveN(now, min(messages, s.limiter.Burst()))
+	}
+}
+
+// refresh takes over a new configuration, and holds what runs against it.
 func (s *Session) refresh() {
 	config := s.env.Config.Load()
 	if config == s.config {
@@ -166,6 +179,7 @@ func (s *Session) refresh() {
 		s.limiter.SetBurst(config.Burst)
 	}
 	s.config = config
+	s.reviewStreams(s.conn.Identity())
 }
 
 func (s *Session) handle(req protocol.Request) {

@@ -7,16 +7,16 @@ import (
 	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
 )
 
-// Reown names the user that streams which start from now on run for, and ends those that run for queries which are no longer allowed,
-// with an error FORBIDDEN.
-func (g *Group) Reown(user string, allowed func(query string) bool) {
+// Reown names the user that streams which start from now on run for, and ends those that run and are refused now, with the refusal. name
+// is the query's as the client called it.
+func (g *Group) Reown(user string, refusal func(name string, query *Query) *protocol.Error) {
 	g.mu.Lock()
 	g.owner.User = user
 	streams := slices.Collect(maps.Values(g.running))
 	g.mu.Unlock()
 	for _, s := range streams {
-		if !allowed(s.name) {
-			s.stop(failure(protocol.Forbidden, "this query is no longer open to you"))
+		if refused := refusal(s.name, s.query); refused != nil {
+			s.stop(&ending{kind: endFailed, told: refused})
 		}
 	}
 }

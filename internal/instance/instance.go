@@ -114,9 +114,9 @@ func (p *Instance) Apply(c *Configuration, log *zap.Logger) {
 		return
 	}
 	p.log.swap(log.Core())
-	p.Hub.Configure(c.Settings)
 	p.Env.Live.Configure(p.liveQueries(c.Watches)) // first, so that who asks for a query that is new can watch it
 	p.Env.Config.Store(c.Session)
+	p.Hub.Configure(c.Settings) // has each connection held against all of it
 	p.feeds.replace(c.Feeds)
 	p.readers.Store(&c.Readers)
 }

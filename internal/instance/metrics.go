@@ -95,6 +95,8 @@ var (
 var (
 	mChannels        = gauge("channels_total", "Channels with subscribers by name.")
 	mSubscriptions   = gauge("subscriptions", "Subscriptions, to names and patterns.")
+	mRevoked         = counter("subscriptions_revoked_total", "Subscriptions ended because they are no longer allowed.")
+	mVisited         = counter("patterns_visited_total", "Patterns, and parts of them, looked at to find the subscribers of messages.")
 	mMembers         = gauge("presence_members", "Subscriptions that presence counts.")
 	mHistoryChannels = gauge("history_channels", "Channels in which something is kept.")
 	mHistoryBytes    = gauge("history_bytes", "Bytes of history kept, overhead included.")
@@ -234,6 +236,8 @@ func (s metricWriter) messages(p *Instance, stats hub.Stats) {
 func (s metricWriter) channels(p *Instance, stats hub.Stats) {
 	s.write(mChannels, float64(stats.Channels))
 	s.write(mSubscriptions, float64(stats.Subscriptions))
+	s.write(mRevoked, float64(stats.Revoked))
+	s.write(mVisited, float64(stats.Visited))
 	s.write(mMembers, float64(stats.Members))
 	s.write(mHistoryChannels, float64(stats.HistoryChannels))
 	s.write(mHistoryBytes, float64(stats.HistoryBytes))
