@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf8"
 	"unsafe"
 
@@ -12,13 +13,15 @@ import (
 // function is SQLite's signature of a function.
 type function = func(tls *libc.TLS, ctx uintptr, n int32, args uintptr)
 
-// replaced are functions of ours in place of SQLite's own, whose cost grows with the product of two lengths and which nothing interrupts:
-// two texts of 64 KiB would keep some of them busy for seconds. They have no variables of their own: SQLite keeps their addresses.
-var replaced = []struct {
+type replacement struct {
 	name string
 	args int32
 	call function
-}{
+}
+
+// replaced are functions of ours in place of SQLite's own, whose cost grows with the product of two lengths and which nothing interrupts:
+// two texts of 64 KiB would keep some of them busy for seconds. They have no variables of their own: SQLite keeps their addresses.
+var replaced = []replacement{
 	{"trim", 2, trimBoth},
 	{"ltrim", 2, trimLeft},
 	{"rtrim", 2, trimRight},
@@ -27,8 +30,13 @@ var replaced = []struct {
 	{"unhex", 2, unhex},
 }
 
+// refused are functions that are closed with so many arguments alone, by ones that fail.
+var refused = []replacement{
+	{"json_pretty", 2, refusePretty}, // the second argument is repeated for each level of each line
+}
+
 func (c *conn) replaceFunctions() error {
-	for _, f := range replaced {
+	for _, f := range slices.Concat(replaced, refused) {
 		name, err := libc.CString(f.name)
 		if err != nil {
 			return err
@@ -45,6 +53,13 @@ func (c *conn) replaceFunctions() error {
 
 // argument returns the address of a call's argument.
 func argument(args uintptr, i int) uintptr { return *at[uintptr](args + uintptr(i)*pointerSize) }
+
+func refusePretty(tls *libc.TLS, ctx uintptr, _ int32, _ uintptr) {
+	const text = "json_pretty takes one argument here"
+	copied := copyOut(tls, []byte(text))
+	lib.Xsqlite3_result_error(tls, ctx, copied, int32(len(text)))
+	libc.Xfree(tls, copied)
+}
 
 // instr implements instr(text, part): in bytes where both are blobs, else in characters.
 func instr(tls *libc.TLS, ctx uintptr, _ int32, args uintptr) {
@@ -73,7 +88,7 @@ func replace(tls *libc.TLS, ctx uintptr, _ int32, args uintptr) {
 		return // NULL
 	}
 	if len(old) == 0 {
-		lib.Xsqlite3_result_value(tls, ctx, argument(args, 0))
+		resultText(tls, ctx, text)
 		return
 	}
 	by, ok := valueText(tls, argument(args, 2))
