@@ -67,7 +67,7 @@ func TestRawReads(t *testing.T) {
 		"select instr(x'c3a462', x'62'), instr('ab', x'62')":        "3,2",
 		"select instr(null, 'a'), instr('a', null), instr(121, 2)":  "null,null,2",
 		"select replace('abcb', 'b', 'xx'), replace('a', 'b', 'c')": `"axxcxx","a"`,
-		"select replace(12, '', 'x'), replace('aa', 'a', '')":       `12,""`,
+		"select replace(12, '', 'x'), replace('aa', 'a', '')":       `"12",""`,
 		"select replace(null,'a','b'), replace('a','a',null)":       "null,null",
 		"select unhex('61 6-2', ' -'), unhex('6 1', ' ')":           "null,null",
 		"select hex(unhex('61 ä62-', ' ä-')), hex(unhex('', 'a'))":  `"6162",""`,
@@ -291,6 +291,26 @@ func FuzzRaw(f *testing.F) {
 		_, _ = runRaw(ctx, s, sql, nil) // it must end, and change nothing
 		if got, err := runRaw(t.Context(), s, "select count(*), (select count(*) from sqlite_schema) from readings", nil); err != nil || got[0] != "3,2" {
 			t.Fatalf("after %q: %v, %v", sql, got, err)
+		}
+	})
+}
+
+// A statement that SQLite plans for seconds is stopped while it is planned.
+func TestRawIsCancelledWhileItIsPlanned(t *testing.T) {
+	s := provision(t, &Source{Path: database(t, "create table t(a, b, c, d); create index i on t(a, b); create index j on t(b, c); create index k on t(c, d)")})
+	var from, where strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&from, ", t t%d", i)
+	}
+	for i := range 190 {
+		fmt.Fprintf(&where, " and t%d.%c = t%d.%c", i%60, "abcd"[i%4], (i*13+i/60+1)%60, "abcd"[i/4%4])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), soonEnoughToBe)
+	defer cancel()
+	within(t, func() {
+		_, err := s.PrepareRaw(ctx, "select 1 from "+from.String()[2:]+" where "+where.String()[5:], nil)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
 		}
 	})
 }
