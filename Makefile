@@ -74,6 +74,7 @@ fuzz:
 	go test -run '^$$' -fuzz '^FuzzHeader$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzLiteral$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzTemplates$$' -fuzztime $(FUZZTIME) ./source/httpapi
+	go test -run '^$$' -fuzz '^FuzzPath$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzAnswer$$' -fuzztime $(FUZZTIME) ./source/httpapi
 	go test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./hub
 	go test -run '^$$' -fuzz '^FuzzOwn$$' -fuzztime $(FUZZTIME) ./access

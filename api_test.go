@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/internal/wstest"
 )
 
 // answer is what the API answered.
@@ -346,4 +348,30 @@ func TestAPIPresence(t *testing.T) {
 	}
 	api.get("/channels/plain%2Froom/presence").fails(404, "NOT_FOUND")
 	api.get("/channels/kept%2F*/presence").fails(400, "INVALID_CHANNEL")
+}
+
+// Whoever may publish to a channel cannot keep messages of others from it by their idempotency keys.
+func TestIdempotencyKeysAreTheSenders(t *testing.T) {
+	s := serveSite(t, apiSite+ws(apiChannels+"user {http.request.header.X-User}\n"))
+	publish := M{"type": "publish", "channel": "kept/a", "data": 1, "key": "order-17"}
+	dial := func(user string) *wstest.Client {
+		if user == "" {
+			return s.dial()
+		}
+		return s.dialWith(http.Header{"X-User": {user}})
+	}
+	for _, test := range []struct {
+		user      string
+		duplicate bool
+	}{{"", false}, {"", true}, {"ann", false}, {"ann", true}, {"bob", false}, {"127.0.0.1", false}, {"api", false}} {
+		if a := dial(test.user).AskFor("published", publish); a.Bool("duplicate") != test.duplicate {
+			t.Errorf("user %q: got %v, want duplicate: %v", test.user, a, test.duplicate)
+		}
+	}
+	for _, duplicate := range []bool{false, true} {
+		a := s.api("/rt").post("/publish", `{"channel":"kept/a","data":1,"key":"order-17"}`).want(200)
+		if a.Bool("duplicate") != duplicate {
+			t.Errorf("the API: got %s, want duplicate: %v", a.text, duplicate)
+		}
+	}
 }

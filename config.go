@@ -135,7 +135,7 @@ type Query struct {
 	// The statement that runs, on a source that takes SQL. Parameters are written @name and bound by the database's driver.
 	SQL string `json:"sql,omitempty"`
 	// What an HTTP source is asked: its address, by default the source's, and the body. Parameters are written {param.NAME} and encoded
-	// for their place.
+	// for their place. In a path a value is one segment or a part of one; that of {param.NAME...} may hold slashes.
 	URL  string `json:"url,omitempty"`
 	Body string `json:"body,omitempty"`
 	// The parameters, every one of which must be used.

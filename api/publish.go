@@ -74,7 +74,7 @@ func (a *Routes) publish(r *request, p protocol.Publication) (*published, error)
 		return nil, protocol.Errorf(protocol.Forbidden, "no channel block of the site holds this channel")
 	}
 	receipt, err := a.Hub.Publish(r.ctx(), hub.Publication{
-		Channel: p.Channel, Data: p.Data, Key: p.Key, Trace: a.trace(r.Request),
+		Channel: p.Channel, Data: p.Data, Key: p.Key, Sender: "api", Trace: a.trace(r.Request),
 	})
 	if err != nil {
 		return nil, err

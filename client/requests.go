@@ -28,8 +28,8 @@ func (c *Client) ask(ctx context.Context, r request) (*message, error) {
 
 // PublishOptions say how to publish. nil is as good as the zero value.
 type PublishOptions struct {
-	// Key makes the publish idempotent: for two minutes the same key in the same channel is not delivered again, whoever sends it. 1 to
-	// 128 characters. Default: one of this call's own.
+	// Key makes the publish idempotent: for two minutes the same key of the same user (of an anonymous client: of the same address) is
+	// not delivered again in the same channel. 1 to 128 characters. Default: one of this call's own.
 	Key string
 }
 

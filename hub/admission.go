@@ -237,7 +237,7 @@ func (h *Hub) forget(c *Conn, err error) {
 
 // unlessUsual leaves out errors that say no more than that the connection was closed in order.
 func unlessUsual(err error) error {
-	if websocket.CloseStatus(err) != -1 || errors.Is(err, context.Canceled) {
+	if websocket.CloseStatus(err) != -1 || errors.Is(err, context.Canceled) || errors.Is(err, errClosing) {
 		return nil
 	}
 	return err

@@ -46,10 +46,19 @@ type Sized interface {
 type Publication struct {
 	Channel string
 	Data    []byte // JSON without line breaks; the broker does not keep it
-	// Key makes publishing idempotent: a second publication with the same key to the same channel within KeyWindow is not delivered.
+	// Key makes publishing idempotent: a second publication of the same sender with the same key to the same channel within KeyWindow is
+	// not delivered.
 	Key string
+	// Sender is the scope of Key, so that no client can use up the keys of another. It holds no NUL character.
+	Sender string
 	// Trace is the traceparent (W3C Trace Context) of the publishing, which the message keeps; empty where it is not traced.
 	Trace string
+}
+
+// KeyScope returns the text by which a broker recognizes a repeated key: the same for two publications only where their channels,
+// senders and keys are.
+func (p *Publication) KeyScope() string {
+	return p.Channel + "\x00" + p.Sender + "\x00" + p.Key // only Key can hold a NUL
 }
 
 // KeyWindow is how long an idempotency key is remembered.

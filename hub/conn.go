@@ -53,13 +53,6 @@ const (
 	closeNoStatus  = protocol.CloseCode(1005) // RFC 6455, 7.4.1: of a close frame without a code; it is never sent
 )
 
-// closeWait is how long a client may take to answer a close frame, and how long what it still sends is read to no purpose, so
-// that the close frame reaches it before the connection is cut.
-const closeWait = 5 * time.Second
-
-// slowWait is the same for a client that is closed because it is too slow: it may need longer to come to its close frame.
-const slowWait = 15 * time.Second
-
 // maxReplyBytes is how much may wait in answers to a client's requests before no further request of it is read.
 const maxReplyBytes = 256 << 10
 
@@ -356,11 +349,7 @@ func (c *Conn) closeWith(code protocol.CloseCode, reason string, frame []byte) b
 	c.closing = true
 	c.code, c.reason = code, reason
 	c.lastFrame = frame
-	wait := closeWait
-	if code == closeTooSlow {
-		wait = slowWait
-	}
-	c.cutLater = time.AfterFunc(wait, c.cutSocket)
+	c.cutLater = time.AfterFunc(waitAfterClose(code), c.cutSocket)
 	before := c.queue.Bytes() + c.lane.Bytes()
 	c.leftMessages, c.leftBytes = c.queue.Len()+c.lane.Len(), before+len(c.rest)
 	if code == closeTooSlow || code == closeHeartbeat {
@@ -392,34 +381,6 @@ func (c *Conn) run() {
 	}
 	c.linger(err)
 	c.end(err)
-}
-
-// linger sees to it that the client gets the close frame that is on its way: closing a socket that still has unread bytes resets
-// it, and a reset throws away what the client has not read yet.
-func (c *Conn) linger(err error) {
-	c.mu.Lock()
-	ours := c.closing && !c.cut
-	c.mu.Unlock()
-	if !ours || websocket.CloseStatus(err) != -1 {
-		return
-	}
-	c.waitWritten()
-	switch s := c.socket.(type) {
-	case interface{ CloseWrite() error }:
-		_ = s.CloseWrite()
-		_ = c.socket.SetReadDeadline(time.Time{}) // the shard may have asked to park just before
-	case *tunnel: // its server cannot close one direction alone
-	default:
-		return
-	}
-	var sink [512]byte
-	for !c.frames.over() {
-		n, err := c.socket.Read(sink[:])
-		if err != nil {
-			return
-		}
-		c.frames.feed(sink[:n])
-	}
 }
 
 // end takes the connection down: its receiver, its place in the shard, its socket and its slot.

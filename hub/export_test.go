@@ -1,5 +1,11 @@
 package hub
 
+import (
+	"time"
+
+	"github.com/neuroquantumdb/neuroquantum-ws/protocol"
+)
+
 // ParkAtOnce has connections park whenever nothing is there to be read.
 func (h *Hub) ParkAtOnce() { h.parkAtOnce = true }
 
@@ -30,3 +36,9 @@ func (c *Conn) Rules() map[string]*Rule {
 	}
 	return rules
 }
+
+// AbuseRate is how many bytes a second are read from a client that is closed for abuse.
+const AbuseRate = abuseRate
+
+// WaitAfterClose returns how long after a close frame of this code the connection is cut.
+func WaitAfterClose(code protocol.CloseCode) time.Duration { return waitAfterClose(code) }

@@ -29,7 +29,7 @@ type socket struct {
 	early []byte // what net/http had read beyond the request
 }
 
-// Read reads from the client. Any bytes count as life.
+// Read reads from the client until a close frame is on its way to it. Any bytes count as life.
 func (s *socket) Read(p []byte) (n int, err error) {
 	if len(s.early) > 0 {
 		n = copy(p, s.early)
@@ -37,6 +37,9 @@ func (s *socket) Read(p []byte) (n int, err error) {
 	} else {
 		s.early = nil
 		s.handled()
+		if s.isClosing() {
+			return 0, errClosing
+		}
 		n, err = s.readSocket(p)
 	}
 	if n > 0 {

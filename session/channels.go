@@ -107,7 +107,9 @@ func (s *Session) publish(req protocol.Request) {
 		return
 	}
 	span := s.trace("neuroquantum_ws publish", "channel", channel)
-	receipt, err := s.env.Hub.Publish(s.ctx, hub.Publication{Channel: channel, Data: req.Data, Key: req.Key, Trace: span.Context()})
+	receipt, err := s.env.Hub.Publish(s.ctx, hub.Publication{
+		Channel: channel, Data: req.Data, Key: req.Key, Sender: s.sender(), Trace: span.Context(),
+	})
 	span.End(err)
 	if err != nil {
 		s.fail(req, channel, s.presentable(err))
@@ -118,6 +120,15 @@ func (s *Session) publish(req protocol.Request) {
 			ID: req.ID, Channel: channel, Position: receipt.Position, Duplicate: receipt.Duplicate,
 		}))
 	}
+}
+
+// sender returns the scope of the client's idempotency keys: its user, and where it is anonymous its address, so that a key still counts
+// after a reconnect.
+func (s *Session) sender() string {
+	if user := s.conn.Identity().User; user != "" {
+		return "user " + user
+	}
+	return "address " + s.conn.Meta().Address
 }
 
 func (s *Session) history(req protocol.Request) {

@@ -179,13 +179,15 @@ func MessagesOf(events []Event) (out []*hub.Message) {
 // Publish publishes a message, which must succeed.
 func (h *Host) Publish(channel, data string) hub.Receipt {
 	h.t.Helper()
-	return h.PublishKey(channel, data, "")
+	return h.PublishKey(channel, data, "", "")
 }
 
-// PublishKey is Publish with an idempotency key.
-func (h *Host) PublishKey(channel, data, key string) hub.Receipt {
+// PublishKey is Publish with an idempotency key of a sender.
+func (h *Host) PublishKey(channel, data, sender, key string) hub.Receipt {
 	h.t.Helper()
-	receipt, err := h.Broker.Publish(context.Background(), hub.Publication{Channel: channel, Data: []byte(data), Key: key})
+	receipt, err := h.Broker.Publish(context.Background(), hub.Publication{
+		Channel: channel, Data: []byte(data), Key: key, Sender: sender,
+	})
 	if err != nil {
 		h.t.Fatalf("publishing: %v", err)
 	}

@@ -56,7 +56,7 @@ func runModel(t *rapid.T, b hub.Broker, exact bool) {
 func (m *model) publish() {
 	r := record{channel: channels[rapid.IntRange(0, len(channels)-2).Draw(m.T, "channel")].name, data: fmt.Sprint(len(m.published))}
 	key := rapid.SampledFrom([]string{"", "", "", "k", "l"}).Draw(m.T, "key")
-	receipt := m.host.PublishKey(r.channel, r.data, key)
+	receipt := m.host.PublishKey(r.channel, r.data, "", key)
 	if receipt.Position.Epoch != m.epoch {
 		m.Fatalf("epoch %q, want %q", receipt.Position.Epoch, m.epoch)
 	}

@@ -111,29 +111,35 @@ func runWithoutHistory(t *testing.T, b hub.Broker) {
 	if r := h.Publish("loose", "1"); r.Position.Offset != 0 || r.Duplicate {
 		t.Errorf("a receipt of what is not kept: %+v", r)
 	}
-	if r := h.PublishKey("loose", "2", "k"); r.Position.Offset != 0 || r.Duplicate {
+	if r := h.PublishKey("loose", "2", "", "k"); r.Position.Offset != 0 || r.Duplicate {
 		t.Errorf("a receipt of what is not kept, with a key: %+v", r)
 	}
-	if r := h.PublishKey("loose", "3", "k"); !r.Duplicate {
+	if r := h.PublishKey("loose", "3", "", "k"); !r.Duplicate {
 		t.Errorf("the key is not known again: %+v", r)
 	}
-	if r := h.PublishKey("kept", "4", "k"); r.Duplicate {
+	if r := h.PublishKey("kept", "4", "", "k"); r.Duplicate {
 		t.Errorf("a key counts in another channel: %+v", r)
 	}
-	got := h.Messages(4)
+	if r := h.PublishKey("kept", "5", "user a", "k"); r.Duplicate {
+		t.Errorf("a key counts for another sender: %+v", r)
+	}
+	if r := h.PublishKey("kept", "6", "user a", "k"); !r.Duplicate {
+		t.Errorf("the sender's key is not known again: %+v", r)
+	}
+	got := h.Messages(5)
 	for _, m := range got {
 		if (m.Offset > 0) != (m.Channel == "kept") || m.Rule != kept && m.Rule != unkept {
 			t.Errorf("%s: offset %d", m.Channel, m.Offset)
 		}
 	}
-	if data := Data(got); len(data) != 4 || slices.Contains(data, "3") {
+	if data := Data(got); len(data) != 5 || slices.Contains(data, "3") {
 		t.Errorf("delivered were %v", data)
 	}
 	if _, err := b.History(context.Background(), "loose", nil, 10); !errors.Is(err, hub.ErrNoHistory) {
 		t.Errorf("the history of a channel without: %v", err)
 	}
 	r := h.Since(protocol.Position{Epoch: first.Position.Epoch}, "**")
-	if data := Data(r.Messages); !slices.Equal(data, []string{"0", "4"}) {
+	if data := Data(r.Messages); !slices.Equal(data, []string{"0", "4", "5"}) {
 		t.Errorf("recovered were %v", data)
 	}
 }

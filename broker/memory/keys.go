@@ -9,7 +9,7 @@ import (
 // maxKeys is how many idempotency keys are remembered; beyond it the oldest are forgotten before their time.
 const maxKeys = 100_000
 
-// keys remembers idempotency keys. It is used under the broker's lock.
+// keys remembers idempotency keys by their hub.Publication.KeyScope. It is used under the broker's lock.
 type keys struct {
 	seen  map[string]uint64 // the offset of the first message with the key
 	order []keyTime         // oldest first
@@ -22,21 +22,17 @@ type keyTime struct {
 
 func newKeys() keys { return keys{seen: make(map[string]uint64)} }
 
-// join makes one key of both; a channel's name holds no control characters.
-func join(channel, key string) string { return channel + "\x00" + key }
-
-func (k *keys) get(channel, key string) (offset uint64, seen bool) {
-	offset, seen = k.seen[join(channel, key)]
+func (k *keys) get(key string) (offset uint64, seen bool) {
+	offset, seen = k.seen[key]
 	return offset, seen
 }
 
-func (k *keys) put(channel, key string, offset uint64, now time.Time) {
+func (k *keys) put(key string, offset uint64, now time.Time) {
 	if len(k.order) >= maxKeys {
 		k.forget()
 	}
-	joined := join(channel, key)
-	k.seen[joined] = offset
-	k.order = append(k.order, keyTime{joined, now})
+	k.seen[key] = offset
+	k.order = append(k.order, keyTime{key, now})
 }
 
 func (k *keys) expire(now time.Time) {

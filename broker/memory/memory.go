@@ -113,7 +113,7 @@ func (b *Broker) Publish(_ context.Context, p hub.Publication) (hub.Receipt, err
 	now := b.now()
 	b.expireLocked(now)
 	if p.Key != "" {
-		if offset, seen := b.keys.get(p.Channel, p.Key); seen {
+		if offset, seen := b.keys.get(p.KeyScope()); seen {
 			return hub.Receipt{Position: protocol.Position{Epoch: b.epoch, Offset: offset}, Duplicate: true}, nil
 		}
 	}
@@ -124,7 +124,7 @@ func (b *Broker) Publish(_ context.Context, p hub.Publication) (hub.Receipt, err
 		b.store.shrink(b.maxHistory)
 	}
 	if p.Key != "" {
-		b.keys.put(p.Channel, p.Key, message.Offset, now)
+		b.keys.put(p.KeyScope(), message.Offset, now)
 	}
 	b.deliver(message)
 	return hub.Receipt{Position: protocol.Position{Epoch: b.epoch, Offset: message.Offset}}, nil

@@ -147,6 +147,7 @@ func (w *world) publish() {
 		Channel: rapid.SampledFrom(channelNames[:len(channelNames)-1]).Draw(w.T, "channel"),
 		Data:    fmt.Appendf(nil, "%d", len(w.delivered)),
 		Key:     rapid.SampledFrom([]string{"", "", "", "k", "l"}).Draw(w.T, "key"),
+		Sender:  rapid.SampledFrom([]string{"", "x", "y"}).Draw(w.T, "sender"),
 	}
 	before := len(w.delivered)
 	receipt, err := w.broker.Publish(context.Background(), p)
@@ -154,7 +155,7 @@ func (w *world) publish() {
 		w.Fatal(err)
 	}
 	w.expire()
-	key := p.Channel + " " + p.Key
+	key := p.Channel + " " + p.Sender + " " + p.Key
 	if first, used := w.keys[key]; p.Key != "" && used && w.now.Sub(first.at) < hub.KeyWindow {
 		if !receipt.Duplicate || receipt.Position.Offset != first.offset || len(w.delivered) != before {
 			w.Fatalf("key used again: %+v, first at %d", receipt, first.offset)

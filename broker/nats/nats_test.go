@@ -101,8 +101,8 @@ func TestWithoutHistory(t *testing.T) {
 func TestKeyCountsOnEveryNode(t *testing.T) {
 	s := natstest.Server(t)
 	a, b := join(t, s, Options{}, keeping(10)), join(t, s, Options{}, keeping(10))
-	first := a.PublishKey("c", "1", "k")
-	again := b.PublishKey("c", "1", "k")
+	first := a.PublishKey("c", "1", "", "k")
+	again := b.PublishKey("c", "1", "", "k")
 	if !again.Duplicate || again.Position != first.Position {
 		t.Errorf("first %+v, then %+v", first, again)
 	}

@@ -91,13 +91,13 @@ func notNow(text string, cause error) error {
 	return fmt.Errorf("%w: %w", refusal, cause)
 }
 
-// idOf is the id by which the stream knows a message again. A key counts for its channel alone; as keys may be long, it is hashed with
-// it.
+// idOf returns the id by which the stream recognizes a repeated message. A key counts for its channel and sender alone; as keys may be
+// long, all three are hashed.
 func idOf(p hub.Publication) string {
 	if p.Key == "" {
 		return nuid.Next()
 	}
-	sum := sha256.Sum256([]byte(p.Channel + "\x00" + p.Key))
+	sum := sha256.Sum256([]byte(p.KeyScope()))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 

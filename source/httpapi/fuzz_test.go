@@ -110,7 +110,7 @@ func FuzzTemplates(f *testing.F) {
 			if q := u.Query(); len(q) != 2 || q.Get("c") != s || q.Get("d") != "e" {
 				t.Fatalf("%q gives %s", s, rendered)
 			}
-		} else if s != "" {
+		} else if s != "" && !strings.ContainsAny(s, `/\.%`) {
 			t.Fatal(err)
 		}
 		rendered, err := body.render(params, args)

@@ -291,17 +291,17 @@ func TestRequests(t *testing.T) {
 	api.Answer(apitest.Answer{Body: "{}"})
 	t.Setenv("NQ_TEST_KEY", "secret")
 	s := provision(t, &Source{URL: api.URL + "/base", Dialect: NDJSON, Header: http.Header{"x-api-key": {"{env.NQ_TEST_KEY}"}, "X-Two": {"a", "b"}}})
-	evil := `/../?a=b&c=d#"` + "'\\\n} ä;"
+	evil := `?a=b&c=d#"` + "'\n} ä;"
 	for _, test := range []struct {
 		text   stream.Text
 		method string
 		uri    string
 		body   string
 	}{
-		{stream.Text{URL: "/t/{param.a}/x?q={param.a}"}, "GET", "/t/%2F..%2F%3Fa=b&c=d%23%22%27%5C%0A%7D%20%C3%A4%3B/x?q=%2F..%2F%3Fa%3Db%26c%3Dd%23%22%27%5C%0A%7D+%C3%A4%3B", ""},
+		{stream.Text{URL: "/t/{param.a}/x?q={param.a}"}, "GET", "/t/%3Fa=b&c=d%23%22%27%0A%7D%20%C3%A4%3B/x?q=%3Fa%3Db%26c%3Dd%23%22%27%0A%7D+%C3%A4%3B", ""},
 		{stream.Text{Body: `{"q":"x {param.a}","v":{param.a}}`}, "POST", "/base",
-			`{"q":"x /../?a=b&c=d#\"'\\\n} ä;","v":"/../?a=b&c=d#\"'\\\n} ä;"}`},
-		{stream.Text{URL: api.URL + "?a={param.a}", Body: `1`}, "POST", "/?a=%2F..%2F%3Fa%3Db%26c%3Dd%23%22%27%5C%0A%7D+%C3%A4%3B", "1"},
+			`{"q":"x ?a=b&c=d#\"'\n} ä;","v":"?a=b&c=d#\"'\n} ä;"}`},
+		{stream.Text{URL: api.URL + "?a={param.a}", Body: `1`}, "POST", "/?a=%3Fa%3Db%26c%3Dd%23%22%27%0A%7D+%C3%A4%3B", "1"},
 	} {
 		st := mustPrepare(t, s, test.text, params("a")...)
 		if _, _, err := run(t.Context(), st, text(evil)); err != nil {
@@ -313,12 +313,9 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%+v:\n%s %s\n%s\n%v", test.text, got.Method, got.URI, got.Body, got.Header)
 		}
 	}
-	st := mustPrepare(t, s, stream.Text{URL: "/t/{param.a}"}, params("a")...)
-	for _, bad := range []string{"", ".", ".."} {
-		_, _, err := run(t.Context(), st, text(bad))
-		if told, ok := protocol.AsError(err); !ok || told.Code != protocol.InvalidParams {
-			t.Errorf("%q: got %v", bad, err)
-		}
+	st := mustPrepare(t, s, stream.Text{URL: "/?a={param.a}"}, params("a")...)
+	if _, _, err := run(t.Context(), st, text("../a")); err != nil || api.Last().URI != "/?a=..%2Fa" {
+		t.Errorf("%s, %v", api.Last().URI, err)
 	}
 	typed := mustPrepare(t, s, stream.Text{Body: `[{param.i},{param.n},{param.b},"{param.i}"]`},
 		stream.Param{Name: "i", Type: stream.TypeInteger}, stream.Param{Name: "n", Type: stream.TypeNumber}, stream.Param{Name: "b", Type: stream.TypeBoolean})

@@ -132,9 +132,9 @@ func (s *statement) request(ctx context.Context, user string, args []stream.Valu
 	return r, nil
 }
 
-// pathParam is a parameter in the path: one of them led out of it.
+// pathParam returns a parameter in the path: one of them leads out of it together with the text around it.
 func (s *statement) pathParam() string {
-	if i := slices.Index(s.url.places, inPath); i >= 0 {
+	if i := slices.IndexFunc(s.url.places, func(p place) bool { return p == inPath || p == inSegments }); i >= 0 {
 		return s.url.names[i]
 	}
 	return ""

@@ -19,13 +19,14 @@ import (
 type place uint8
 
 const (
-	inPath place = iota
+	inPath     place = iota // within a segment
+	inSegments              // any number of segments: {param.NAME...}
 	inQuery
 	inString // within a JSON string
 	asValue  // in the place of a JSON value
 )
 
-// template is text with {param.NAME}.
+// template is text with {param.NAME} and, in a path, {param.NAME...}.
 type template struct {
 	literals []string // one more than names
 	names    []string
@@ -46,6 +47,12 @@ func parseTemplate(text string, placeOf func(before string) (place, error)) (tem
 		if err != nil {
 			return t, err
 		}
+		if plain, ok := strings.CutSuffix(name, "..."); ok {
+			if p != inPath {
+				return t, fmt.Errorf("%s may stand in a path only", text[m[0]:m[1]])
+			}
+			name, p = plain, inSegments
+		}
 		t.literals = append(t.literals, text[from:m[0]])
 		t.names, t.places = append(t.names, name), append(t.places, p)
 		from = m[1]
@@ -61,11 +68,14 @@ func (t *template) render(params []stream.Param, args []stream.Value) (string, e
 		at := slices.IndexFunc(params, func(p stream.Param) bool { return p.Name == name })
 		value := args[at]
 		switch t.places[i] {
-		case inPath:
+		case inPath, inSegments:
 			if value.String() == "" {
 				return "", unfit(name, errors.New("must not be empty here"))
 			}
-			dst = append(dst, url.PathEscape(value.String())...)
+			if err := checkPathValue(value.String(), t.places[i] == inSegments); err != nil {
+				return "", unfit(name, err)
+			}
+			dst = appendSegments(dst, value.String())
 		case inQuery:
 			dst = append(dst, url.QueryEscape(value.String())...)
 		case inString:
@@ -134,16 +144,6 @@ func urlTemplate(text string) (template, error) {
 		err = checkPath(u)
 	}
 	return t, err
-}
-
-// checkPath refuses segments that lead out of the path.
-func checkPath(u *url.URL) error {
-	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
-		if plain, err := url.PathUnescape(segment); err != nil || plain == "." || plain == ".." {
-			return errors.New("must not be . or .. here")
-		}
-	}
-	return nil
 }
 
 // bodyTemplate parses a JSON body.

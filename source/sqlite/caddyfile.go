@@ -11,6 +11,7 @@ import (
 //	sqlite <path> {
 //		max_connections <number>
 //		busy_timeout    <duration>
+//		max_raw_value   <size>
 //	}
 func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
@@ -23,6 +24,8 @@ func (s *Source) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return true, directive.Args(d, directive.IntegerUpTo(&s.MaxConnections, maxConnections))
 		case "busy_timeout":
 			return true, directive.Args(d, directive.Duration(&s.BusyTimeout))
+		case "max_raw_value":
+			return true, directive.Args(d, directive.SizeUpTo(&s.MaxRawValue, maxRawValue))
 		}
 		return false, nil
 	})

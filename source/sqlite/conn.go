@@ -18,7 +18,8 @@ type conn struct {
 	tls         *libc.TLS
 	db          uintptr // *sqlite3
 	busyTimeout time.Duration
-	restricted  bool // for statements that clients write
+	restricted  bool    // for statements that clients write
+	aggregates  uintptr // *int32: how many aggregate functions the statement has that is being compiled; 0 where not restricted
 }
 
 // errorDB is an error of SQLite.
@@ -30,12 +31,13 @@ type errorDB struct {
 func (e *errorDB) Error() string { return fmt.Sprintf("%s (SQLite error %d)", e.message, e.code) }
 
 // open opens the database file for reading only and readies the connection for statements of others: nothing that a schema or a
-// statement holds can write, attach or load. raw restricts it to what clients may do.
-func open(path string, busyTimeout time.Duration, raw bool) (*conn, error) {
+// statement holds can write, attach or load. rawValue, unless it is
+// 0, restricts it to what clients may do, with values of at most so many bytes.
+func open(path string, busyTimeout time.Duration, rawValue int64) (*conn, error) {
 	c := &conn{tls: libc.NewTLS(), busyTimeout: busyTimeout}
 	err := c.open(path)
-	if err == nil && raw {
-		err = c.restrict()
+	if err == nil && rawValue > 0 {
+		err = c.restrict(rawValue)
 	}
 	if err != nil {
 		c.close()
@@ -94,6 +96,7 @@ func (c *conn) close() {
 		lib.Xsqlite3_close_v2(c.tls, c.db)
 		c.db = 0
 	}
+	libc.Xfree(c.tls, c.aggregates)
 	c.tls.Close()
 }
 
@@ -192,6 +195,9 @@ func (c *conn) prepare(ctx context.Context, text string) (st *stmt, rest string,
 	defer c.tls.Free(size)
 	handle, tail := at[uintptr](out), at[uintptr](out+pointerSize)
 	*handle, *tail = 0, 0
+	if c.aggregates != 0 {
+		*at[int32](c.aggregates) = 0
+	}
 	rc := c.retryBusy(ctx, func() int32 {
 		return lib.Xsqlite3_prepare_v2(c.tls, c.db, sql, -1, out, out+pointerSize)
 	})

@@ -10,14 +10,16 @@ import (
 type pool struct {
 	dial func(raw bool) (*conn, error)
 	free chan struct{} // holds a token for each connection that is lent
+	// maxValue is the longest value that a client's own statement may use.
+	maxValue int64
 
 	mu     sync.Mutex
 	idle   []*conn // of both kinds; the one that was used last stands last
 	closed bool
 }
 
-func newPool(limit int, dial func(raw bool) (*conn, error)) *pool {
-	return &pool{dial: dial, free: make(chan struct{}, limit)}
+func newPool(limit int, maxValue int64, dial func(raw bool) (*conn, error)) *pool {
+	return &pool{dial: dial, free: make(chan struct{}, limit), maxValue: maxValue}
 }
 
 // get waits for a connection, until ctx is done: a restricted one for a statement that a client wrote. A closed pool still lends, for queries that began under a configuration which has

@@ -17,18 +17,15 @@ import (
 // authorizer stays on, also where SQLite compiles a statement again because the schema has changed, and what a statement may cost is
 // bounded.
 
-// maxValue is the longest value or statement in bytes. It also bounds what a single call of a function such as instr takes, which
-// nothing interrupts.
-const maxValue = 1 << 20
-
+// rawLimits bound what compiling a statement and a single call of a function take, which nothing interrupts. The longest value and
+// statement are Source.MaxRawValue.
 var rawLimits = map[int32]int32{
-	lib.SQLITE_LIMIT_LENGTH:              maxValue,
-	lib.SQLITE_LIMIT_SQL_LENGTH:          maxValue,
 	lib.SQLITE_LIMIT_EXPR_DEPTH:          200,
 	lib.SQLITE_LIMIT_COMPOUND_SELECT:     100,
 	lib.SQLITE_LIMIT_VDBE_OP:             100_000,
 	lib.SQLITE_LIMIT_FUNCTION_ARG:        100,
-	lib.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+	lib.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 256, // also of GLOB
+	lib.SQLITE_LIMIT_COLUMN:              1000,
 	lib.SQLITE_LIMIT_VARIABLE_NUMBER:     100,
 	lib.SQLITE_LIMIT_TRIGGER_DEPTH:       0,
 	lib.SQLITE_LIMIT_WORKER_THREADS:      0,
@@ -52,17 +49,22 @@ func (s *Source) PrepareRaw(ctx context.Context, sql string, params []stream.Par
 	}
 	st, err := prepare(ctx, s.pool, true, sql, params)
 	if err != nil {
-		return nil, fmt.Errorf("SQLite: %w", rawError(err))
+		return nil, fmt.Errorf("SQLite: %w", rawError(err, s.pool.maxValue))
 	}
 	return st, nil
 }
 
 // restrict readies a new connection for statements of clients.
-func (c *conn) restrict() error {
+func (c *conn) restrict(maxValue int64) error {
 	for limit, value := range rawLimits {
 		lib.Xsqlite3_limit(c.tls, c.db, limit, value)
 	}
-	if err := c.replaceTrims(); err != nil {
+	lib.Xsqlite3_limit(c.tls, c.db, lib.SQLITE_LIMIT_LENGTH, int32(maxValue))
+	lib.Xsqlite3_limit(c.tls, c.db, lib.SQLITE_LIMIT_SQL_LENGTH, int32(maxValue))
+	if c.aggregates = libc.Xcalloc(c.tls, 1, 4); c.aggregates == 0 {
+		return errors.New("out of memory")
+	}
+	if err := c.replaceFunctions(); err != nil {
 		return err
 	}
 	// What does not fit is refused and does not fill the disk, of which SQLite keeps no account.
@@ -84,7 +86,22 @@ func callback[F any](f F) uintptr {
 // more than their length says.
 var closedFunctions = []string{
 	"load_extension", "sqlite_log", "fts3_tokenizer", "readfile", "writefile", "edit", "eval", "rtreecheck", "sqlite_offset",
+	"json_patch", "jsonb_patch",
 }
+
+// aggregates are the functions that can be window functions, which SQLite compiles in a time that grows with the cube of their number and
+// does not interrupt.
+var aggregates = []string{
+	"avg", "count", "cume_dist", "dense_rank", "first_value", "geopoly_group_bbox", "group_concat", "json_group_array", "json_group_object",
+	"jsonb_group_array", "jsonb_group_object", "lag", "last_value", "lead", "max", "min", "nth_value", "ntile", "percent_rank", "rank",
+	"row_number", "string_agg", "sum", "total",
+}
+
+// maxAggregates is how many calls of them a statement may have.
+const maxAggregates = 100
+
+// unauthorizedFunction is how SQLite's error of a function begins that the authorizer denies.
+const unauthorizedFunction = "not authorized to use function: "
 
 // closedTables show the file's pages, what has been deleted included.
 var closedTables = []string{"sqlite_dbpage", "dbstat", "sqlite_dbdata", "sqlite_dbptr"}
@@ -101,6 +118,11 @@ func readsTables(tls *libc.TLS, arg uintptr, action int32, first, second, databa
 		if isOneOf(name, closedFunctions) || strings.HasPrefix(name, "geopoly_") {
 			return lib.SQLITE_DENY
 		}
+		if calls := at[int32](arg); isOneOf(name, aggregates) {
+			if *calls++; *calls > maxAggregates {
+				return lib.SQLITE_DENY
+			}
+		}
 	}
 	return readsOnly(tls, arg, action, first, second, database, trigger)
 }
@@ -115,13 +137,19 @@ func isOneOf(name string, names []string) bool {
 }
 
 // rawError says in plain words what SQLite refused to a client's own statement, where that is a matter of what is open here.
-func rawError(err error) error {
+func rawError(err error, maxValue int64) error {
 	var e *errorDB
 	if !errors.As(err, &e) {
 		return err
 	}
 	switch code := e.code & 0xff; {
-	case code == lib.SQLITE_AUTH, strings.HasPrefix(e.message, "not authorized"): // the latter for a function
+	case strings.HasPrefix(e.message, unauthorizedFunction):
+		name := strings.TrimPrefix(e.message, unauthorizedFunction)
+		if isOneOf(name, aggregates) {
+			return stream.BadText("the statement calls more than %d aggregate and window functions", maxAggregates)
+		}
+		return stream.BadText("the function %s is not open here: the statement may read tables, and no more", name)
+	case code == lib.SQLITE_AUTH, strings.HasPrefix(e.message, "not authorized"):
 		return stream.BadText("the statement does more than read tables")
 	case code == lib.SQLITE_TOOBIG:
 		return stream.BadText("a value, or the statement, is longer than %d bytes", maxValue)

@@ -123,7 +123,7 @@ func (r *rows) Next() bool {
 // failure is err as a client may need to be told of it.
 func (r *rows) failure(err error) error {
 	if r.statement.raw && r.ctx.Err() == nil {
-		return rawError(err)
+		return rawError(err, r.statement.pool.maxValue)
 	}
 	return err
 }

@@ -22,6 +22,8 @@ const (
 	defaultConnections = 8
 	maxConnections     = 1000
 	defaultBusyTimeout = 5 * time.Second
+	defaultRawValue    = 64 << 10
+	maxRawValue        = 1 << 20
 )
 
 // Source is an SQLite database file, opened read-only. It is safe for concurrent use once it is provisioned.
@@ -37,6 +39,10 @@ type Source struct {
 	MaxConnections int `json:"max_connections,omitempty"`
 	// BusyTimeout is how long a query waits for another process that holds a lock on the database. Default: 5s.
 	BusyTimeout caddy.Duration `json:"busy_timeout,omitempty"`
+
+	// MaxRawValue is the longest value, row and statement in bytes of statements that clients write themselves. It bounds the time that
+	// a single call of a function can take, which cannot be cancelled: at 1 MiB that may be seconds. Default: 64 KiB. At most 1 MiB.
+	MaxRawValue int64 `json:"max_raw_value,omitempty"`
 
 	pool    *pool
 	changes stream.Trigger
@@ -65,6 +71,12 @@ func (s *Source) Provision(caddy.Context) error {
 	case s.MaxConnections < 0 || s.MaxConnections > maxConnections:
 		return fmt.Errorf("max_connections must be from 1 to %d", maxConnections)
 	}
+	switch {
+	case s.MaxRawValue == 0:
+		s.MaxRawValue = defaultRawValue
+	case s.MaxRawValue < 0 || s.MaxRawValue > maxRawValue:
+		return fmt.Errorf("max_raw_value must be from 1 to %d bytes", maxRawValue)
+	}
 	busyTimeout := time.Duration(s.BusyTimeout)
 	if busyTimeout < 0 {
 		return errors.New("busy_timeout must not be negative")
@@ -78,7 +90,12 @@ func (s *Source) Provision(caddy.Context) error {
 	} else if !info.Mode().IsRegular() {
 		return fmt.Errorf("SQLite database %s is not a file", path)
 	}
-	s.pool = newPool(s.MaxConnections, func(raw bool) (*conn, error) { return open(path, busyTimeout, raw) })
+	s.pool = newPool(s.MaxConnections, s.MaxRawValue, func(raw bool) (*conn, error) {
+		if raw {
+			return open(path, busyTimeout, s.MaxRawValue)
+		}
+		return open(path, busyTimeout, 0)
+	})
 	s.changes = stream.Share(s.watchFile)
 	c, err := s.pool.get(context.Background(), false)
 	if err != nil {

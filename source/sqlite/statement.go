@@ -146,7 +146,7 @@ func (c *conn) authorize(check authorizer) {
 	if check != nil {
 		address = callback(check)
 	}
-	lib.Xsqlite3_set_authorizer(c.tls, c.db, address, 0)
+	lib.Xsqlite3_set_authorizer(c.tls, c.db, address, c.aggregates)
 }
 
 // readsOnly lets a statement read, and nothing else. query_only and the read-only file hold without it; it gives the error when the
