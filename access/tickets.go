@@ -24,7 +24,7 @@ const (
 var (
 	ErrTooManyTickets = errors.New("too many tickets are out")
 	ErrTicketTTL      = errors.New("a ticket is good for at most an hour")
-	ErrTicketUser     = errors.New("a ticket needs the name of a user, at most 256 bytes without control and invisible characters, and no part . or ..")
+	ErrTicketUser     = errors.New("a ticket needs the name of a user, at most 256 bytes without control and invisible characters, and neither . nor .. between slashes")
 )
 
 // Grant is whom a ticket lets in.

@@ -19,7 +19,7 @@ var (
 	errChannelLength    = errors.New("a channel name has 1 to 255 bytes")
 	errChannelText      = errors.New("a channel name holds no control characters, no white space and no invisible characters")
 	errChannelSegment   = errors.New("a channel name has no empty segment")
-	errChannelDots      = errors.New("a channel name has no segment . or ..")
+	errChannelDots      = errors.New("a channel name has neither . nor .. as a segment")
 	errChannelSegments  = errors.New("a channel name has at most 16 segments")
 	errChannelPartStar  = errors.New("in a pattern * and ** stand for whole segments")
 	errChannelIsPattern = errors.New("this needs the name of one channel, not a pattern")

@@ -29,7 +29,7 @@ func BenchmarkPublishBesideRecovery(b *testing.B) {
 	for i := range 100 {
 		p, err := protocol.ParsePattern(fmt.Sprintf("chat/**/c%d", i))
 		if i%2 == 0 {
-			p, err = protocol.ParsePattern("chat/**" + fmt.Sprint("/*")[:2*(i/2%2)])
+			p, err = protocol.ParsePattern("chat/**" + "/*"[:2*(i/2%2)])
 		}
 		if err != nil {
 			b.Fatal(err)
