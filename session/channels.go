@@ -27,6 +27,8 @@ func (s *Session) subscribe(req protocol.Request) {
 		}
 		rule := settings.RuleOf(pattern)
 		switch {
+		case protocol.IsReserved(channel):
+			s.fail(req, channel, protocol.Errorf(protocol.Forbidden, "channels that begin with $ belong to the server"))
 		case rule == nil || !rule.AllowsAll(access.Subscribe, identity, pattern):
 			s.fail(req, channel, forbidden())
 		case req.History > 0 && !rule.History.Keeps():
