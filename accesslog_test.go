@@ -22,9 +22,13 @@ func TestLogsOfAConnection(t *testing.T) {
 		t.Errorf("got %s", refused.Status)
 	}
 	want := map[string]string{connectionID(c): "ann", connectionID(anonymous): "", "": ""}
+	// As a browser shows its token: the access log's line would hold it.
+	hidden := wstest.Dial(t, s.url(), wstest.Options{Subprotocols: []string{"neuroquantum.v1", "bearer." + tokenOf(t, "bob", nil)}})
 	c.Close()
+	hidden.Close()
 	anonymous.Close()
 	until(s.dial(), "they are gone", func() bool { return len(hubOf(t, "default").Connections()) == 1 })
+	replaced := 0
 	ended := map[string]string{}
 	seen := map[string]string{}
 	for line := range strings.Lines(output(t, folder)) {
@@ -33,6 +37,11 @@ func TestLogsOfAConnection(t *testing.T) {
 			t.Fatalf("%s: %v", line, err)
 		}
 		switch {
+		case m.Text("msg") == "request with a token":
+			if m.Text("connection_id") != connectionID(hidden) || m.Text("user") != "bob" || m.Int("status") != http.StatusSwitchingProtocols {
+				t.Errorf("the line in place of the access log's is %s", line)
+			}
+			replaced++
 		case m.Text("msg") == "connection ended":
 			ended[m.Text("connection_id")] = m.Text("user")
 		case m.Has("connection_id") && m.Has("status"):
@@ -49,5 +58,8 @@ func TestLogsOfAConnection(t *testing.T) {
 		if got, ok := ended[id]; id != "" && (!ok || got != user) {
 			t.Errorf("%s: the end has the user %q (%v), want %q", id, got, ok, user)
 		}
+	}
+	if replaced != 1 {
+		t.Errorf("%d lines stand in for others", replaced)
 	}
 }

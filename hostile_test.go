@@ -370,3 +370,16 @@ func TestPingsAreAnswered(t *testing.T) {
 		t.Errorf("got %v", m)
 	}
 }
+
+// Names that begin with $ are the server's alone, also where everything is open.
+func TestReservedNamesAreClosed(t *testing.T) {
+	s := serve(t, "")
+	c := s.dial()
+	for _, name := range []string{"$unicast", "$sys/x", "$presence/**", "$x.*"} {
+		c.Send(M{"type": "subscribe", "channel": name, "id": name})
+		if m := c.ExpectError("FORBIDDEN"); m.Text("channel") != name {
+			t.Errorf("%s: got %v", name, m)
+		}
+	}
+	c.Subscribe("**")
+}

@@ -137,7 +137,7 @@ query broken {
 	response.Body.Close()
 
 	all := output(t, folder)
-	for _, must := range []string{"visible=yes", "request with a token", "not authenticated"} {
+	for _, must := range []string{"visible=yes", "request with a token", "not authenticated", `"status":401`, `"status":101`} {
 		if !strings.Contains(all, must) {
 			t.Errorf("the log does not say %q", must)
 		}

@@ -36,7 +36,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, allowed handshak
 	if h.pooled == nil {
 		return caddyhttp.Error(http.StatusInternalServerError, instance.ErrNotProvisioned)
 	}
-	h.hideToken(r)
+	w, done := h.hideToken(w, r)
+	defer done()
 	if hub.ConnectProtocol(r) != "" {
 		if !handshake.AllowConnect(w, r) {
 			h.pooled.Hub.Refuse(hub.BadRequest)
@@ -128,23 +129,52 @@ func (h *Handler) connect(w http.ResponseWriter, r *http.Request, trusted bool) 
 func (h *Handler) tell(repl *caddy.Replacer, identity *access.Identity, connection string) {
 	repl.Set("http.neuroquantum_ws.hub", h.name)
 	repl.Set("http.neuroquantum_ws.user", identity.User)
-	repl.Set("http.neuroquantum_ws.connection_id", connection)
-	const user = "http.auth.user.id" // the access log's user_id
-	if login, _ := repl.GetString(user); login == "" {
-		repl.Set(user, identity.User)
+	repl.Set(connectionPlaceholder, connection)
+	if login, _ := repl.GetString(loginPlaceholder); login == "" {
+		repl.Set(loginPlaceholder, identity.User)
 	}
 }
 
+const (
+	connectionPlaceholder = "http.neuroquantum_ws.connection_id"
+	loginPlaceholder      = "http.auth.user.id" // the access log's user_id
+)
+
 // hideToken keeps a token in the subprotocol header or the URL out of the access log, which has copied both by now and would write them:
-// the line is left out, and one of ours stands in for it.
-func (h *Handler) hideToken(r *http.Request) {
+// the line is left out, and one of ours stands in for it, which done writes.
+func (h *Handler) hideToken(w http.ResponseWriter, r *http.Request) (_ http.ResponseWriter, done func()) {
 	if !handshake.Exposed(r) {
-		return
+		return w, func() {}
 	}
 	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	h.log.Info("request with a token", zap.String("hub", h.name), zap.String("client_ip", address), zap.String("host", r.Host), zap.String("path", r.URL.Path))
+	began, status := time.Now(), &statusWriter{ResponseWriter: w}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return status, func() {
+		connection, _ := repl.GetString(connectionPlaceholder)
+		user, _ := repl.GetString(loginPlaceholder)
+		h.log.Info("request with a token", zap.String("hub", h.name), zap.String("client_ip", address), zap.String("method", r.Method),
+			zap.String("host", r.Host), zap.String("path", r.URL.Path), zap.Int("status", status.code), zap.Duration("duration", time.Since(began)),
+			zap.String("user", user), zap.String("connection_id", connection))
+	}
 }
+
+// statusWriter remembers the status of the answer.
+type statusWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusWriter) WriteHeader(status int) {
+	if w.code == 0 {
+		w.code = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (h *Handler) refuseFull(w http.ResponseWriter, why noRoom, address string) {
 	switch hub.Refusal(why) {

@@ -207,7 +207,9 @@ func (n *Notify) event(r *http.Request, body *copiedBody, length int64) (instanc
 	}
 	var e instance.Event
 	var err error
-	e.Channel, _ = n.channel.render(value)
+	if e.Channel, err = n.channel.render(value); err != nil {
+		return e, fmt.Errorf("the channel: %w", err)
+	}
 	if err = checkPublished(e.Channel); err != nil {
 		return e, fmt.Errorf("the channel %q: %w", handshake.Clip(e.Channel), err)
 	}

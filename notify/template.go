@@ -23,6 +23,7 @@ type template struct {
 	parts     []part
 	last      string // behind the last placeholder
 	statement bool   // it uses a placeholder that needs the statement of the request
+	separator byte   // of the channel's name
 }
 
 // part is a placeholder and the text before it.
@@ -35,7 +36,7 @@ type part struct {
 type place uint8
 
 const (
-	inText   place = iota // its value stands as it is
+	inName   place = iota // in a channel's name, of which its value is one segment or a part of one
 	inString              // within a JSON string
 	asValue               // in the place of a JSON value
 )
@@ -74,14 +75,17 @@ func (t *template) render(value func(name string) string) (string, error) {
 		case inString:
 			quoted := protocol.AppendString(nil, v)
 			b.Write(quoted[1 : len(quoted)-1])
+		case inName:
+			if !protocol.IsSegment(v, t.separator) {
+				return "", fmt.Errorf("the value of {%s} cannot be part of one segment", p.name)
+			}
+			b.WriteString(v)
 		case asValue:
 			// A single token: nothing else can be smuggled in.
 			raw := jsontext.Value(v)
 			if kind := raw.Kind(); !raw.IsValid() || kind == '{' || kind == '[' || kind == '"' {
 				return "", fmt.Errorf("{%s} is no number, true, false or null", p.name)
 			}
-			b.WriteString(v)
-		default:
 			b.WriteString(v)
 		}
 	}
@@ -91,7 +95,7 @@ func (t *template) render(value func(name string) string) (string, error) {
 
 // channelTemplate is a template that can give the name of a channel.
 func channelTemplate(text string) (template, error) {
-	t, err := newTemplate(text, func(string) place { return inText })
+	t, err := newTemplate(text, func(string) place { return inName })
 	if err != nil {
 		return t, err
 	}
@@ -99,7 +103,15 @@ func channelTemplate(text string) (template, error) {
 	if strings.ContainsAny(probe, "{}") {
 		return t, errors.New("a brace that is no placeholder's")
 	}
-	return t, checkPublished(probe)
+	if err := checkPublished(probe); err != nil {
+		return t, err
+	}
+	pattern, err := protocol.ParsePattern(probe)
+	if err != nil {
+		return t, err
+	}
+	t.separator = pattern.Separator()
+	return t, nil
 }
 
 // dataTemplate is a template that gives JSON.

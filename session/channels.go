@@ -34,6 +34,8 @@ func (s *Session) subscribe(req protocol.Request) {
 		}
 		rule, denial := settings.MaySubscribe(identity, pattern, req.Presence, work)
 		switch {
+		case protocol.IsReserved(channel):
+			s.fail(req, channel, protocol.Errorf(protocol.Forbidden, "channels that begin with $ belong to the server"))
 		case denial == hub.DeniedWork:
 			s.fail(req, channel, protocol.Errorf(protocol.LimitExceeded,
 				"the patterns of this message take too much work to check: use fewer or simpler ones"))

@@ -104,8 +104,25 @@ func Exposed(r *http.Request) bool {
 		return true
 	}
 	query = strings.ToLower(query)
-	for _, name := range []string{"ticket", "token", "jwt", "bearer", "auth", "secret"} {
-		if strings.Contains(query, name) {
+	if strings.Contains(query, "ticket") {
+		return true
+	}
+	for _, name := range []string{"token", "jwt", "bearer", "auth", "secret"} {
+		if _, after, found := strings.Cut(query, name); found && hasLongValue(after) {
+			return true
+		}
+	}
+	return false
+}
+
+// minTokenLength is the length of a value below which it is no token, so that ?auth=1 hides nothing.
+const minTokenLength = 8
+
+// hasLongValue reports whether a value of a query is long enough for a token.
+func hasLongValue(query string) bool {
+	_, values, _ := strings.Cut(query, "=")
+	for value := range strings.FieldsFuncSeq(values, func(r rune) bool { return strings.ContainsRune("&;=?", r) }) {
+		if len(value) >= minTokenLength {
 			return true
 		}
 	}

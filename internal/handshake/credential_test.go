@@ -10,15 +10,19 @@ import (
 
 func TestExposed(t *testing.T) {
 	for line, want := range map[string]bool{
-		"GET /ws":                    false,
-		"GET /ws?room=5&lang=de":     false,
-		"GET /ws?ticket=x":           true,
-		"GET /ws?a=b&TICKET=x":       true,
-		"GET /ws?%74%69cket=x":       true,
-		"GET /ws?access_token=x":     true,
-		"GET /ws?a=1;token=x":        true,
-		"GET /ws?bad=%zz&%74oken":    true,
-		"GET /ws?next=%2F%3Ftoken=1": true,
+		"GET /ws":                             false,
+		"GET /ws?room=5&lang=de":              false,
+		"GET /ws?ticket=x":                    true,
+		"GET /ws?a=b&TICKET=x":                true,
+		"GET /ws?%74%69cket=x":                true,
+		"GET /ws?access_token=eyJhbGciOi":     true,
+		"GET /ws?a=1;token=eyJhbGciOi":        true,
+		"GET /ws?bad=%zz&%74oken":             true,
+		"GET /ws?next=%2F%3Ftoken=eyJhbGciOi": true,
+		"GET /ws?auth=1&x=eyJhbGciOi":         true,
+		"GET /ws?auth=1":                      false,
+		"GET /ws?token=&jwt":                  false,
+		"GET /ws?q=secretary":                 false,
 	} {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(line + " HTTP/1.1\r\nHost: a\r\n\r\n")))
 		if err != nil {
