@@ -63,9 +63,13 @@ func TestQueriesOfAnHTTPAPI(t *testing.T) {
 	c.Refused("INVALID_PARAMS", M{"type": "stream_query", "query": "orders", "params": M{"name": 5, "after": 1}})
 
 	api.Answer(apitest.Answer{Body: "{\"a\":1.50}\n{\"a\":[null]}\n"})
-	o := follow(c, start(c, M{"query": "lines", "params": M{"place": "a/b?c"}}), nil)
-	if o.completed(t, []string{"[1.5]", "[[null]]"}); api.Last().URI != "/lines/a%2Fb%3Fc?from=0" || api.Last().Body != `{"place":"a/b?c","from":0}` {
+	o := follow(c, start(c, M{"query": "lines", "params": M{"place": "a b?c"}}), nil)
+	if o.completed(t, []string{"[1.5]", "[[null]]"}); api.Last().URI != "/lines/a%20b%3Fc?from=0" || api.Last().Body != `{"place":"a b?c","from":0}` {
 		t.Errorf("the API was asked %+v", api.Last())
+	}
+
+	for _, place := range []string{"a/b", "..", "%2e%2E", `a\b`} {
+		c.Refused("INVALID_PARAMS", M{"type": "stream_query", "query": "lines", "params": M{"place": place}})
 	}
 
 	// What goes wrong is told without its cause.
