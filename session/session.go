@@ -140,7 +140,9 @@ func (s *Session) Receive(msg []byte) (active bool) {
 		req, _ := protocol.Decode(msg)
 		s.env.Counters.request(req.Type)
 		limited := protocol.Errorf(protocol.RateLimited, "too many messages")
-		limited.RetryAfter = time.Duration((1 - s.limiter.TokensAt(now)) / float64(s.limiter.Limit()) * float64(time.Second))
+		// At least the time between two messages, which is how clients learn the rate.
+		missing := max(1, 1-s.limiter.TokensAt(now))
+		limited.RetryAfter = time.Duration(missing / float64(s.limiter.Limit()) * float64(time.Second))
 		s.fail(req, "", limited)
 		return true
 	}
