@@ -269,7 +269,7 @@ test('a reconnect at once is honoured once; then the client waits', async (t) =>
 
 test('a server that says that it goes and does not is left', async (t) => {
   const server = await fake(t);
-  const client = server.client({ connectTimeout: 50 });
+  const client = server.client({ connectTimeout: 1000 });
   await client.connect();
   const peer = await server.accept();
   peer.send({ type: 'reconnect', after_ms: 0, reason: '' });
